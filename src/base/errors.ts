@@ -1,0 +1,342 @@
+// The catalogue of everything that can go wrong for a user: a stable code, what happened in their words, how to fix it.
+
+/** An error a user can act on. The command line prints `message` and `fix` and exits with 2. */
+export class MarlinError extends Error {
+  override readonly name = 'MarlinError';
+  readonly code: string;
+  readonly fix: string;
+
+  constructor(code: string, message: string, fix: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.fix = fix;
+  }
+}
+
+function reason(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}
+
+/** One entry per mistake: `throw errors.fileNotFound(path)`. */
+export const errors = {
+  // ---- files
+  fileNotFound: (path: string): MarlinError =>
+    new MarlinError(
+      'file-not-found',
+      `There is no file or folder ${path}.`,
+      'Check the path; relative paths start where the command runs.',
+    ),
+  fileUnreadable: (path: string, cause: unknown): MarlinError =>
+    new MarlinError(
+      'file-unreadable',
+      `${path} cannot be read: ${reason(cause)}.`,
+      'Check that the file is readable for this user.',
+      cause,
+    ),
+  outputUnwritable: (path: string, cause: unknown): MarlinError =>
+    new MarlinError(
+      'output-unwritable',
+      `${path} cannot be written: ${reason(cause)}.`,
+      'Choose a folder that exists, is writable and has room.',
+      cause,
+    ),
+  jsonInvalid: (path: string, detail: string): MarlinError =>
+    new MarlinError(
+      'json-invalid',
+      `${path} is not what it should be: ${detail}.`,
+      'Download the file again, or correct the named field.',
+    ),
+
+  // ---- the command line
+  flagInvalid: (flag: string, value: string, expected: string): MarlinError =>
+    new MarlinError(
+      'flag-invalid',
+      `${flag} ${value} is not usable: expected ${expected}.`,
+      `Give ${flag} ${expected}; "--help" shows examples.`,
+    ),
+
+  commandInvalid: (what: string, verb: string | null, hint?: string): MarlinError =>
+    new MarlinError(
+      'command-invalid',
+      `The command line is not understood: ${what}.`,
+      `${hint === undefined ? '' : `${hint} `}${verb === null ? '"marlin --help" lists the verbs.' : `"marlin ${verb} --help" shows examples.`}`,
+    ),
+  pathEmpty: (flag: string): MarlinError =>
+    new MarlinError('path-empty', `${flag} is empty.`, `Give ${flag} the path of a file or folder.`),
+  notAFolder: (path: string): MarlinError =>
+    new MarlinError('not-a-folder', `${path} is a file, not the folder of a model.`, 'Give the folder it lies in.'),
+
+  // ---- checkpoints (safetensors, config.json, compressed-tensors)
+  safetensorsTruncated: (path: string, expected: number, found: number): MarlinError =>
+    new MarlinError(
+      'safetensors-truncated',
+      `${path} is cut short: its header promises ${expected} bytes, the file has ${found}.`,
+      'Download or copy the file again.',
+    ),
+  safetensorsInvalid: (path: string, detail: string): MarlinError =>
+    new MarlinError(
+      'safetensors-invalid',
+      `${path} is not a valid safetensors file: ${detail}.`,
+      'Download the file again; if it stays so, export the model again as safetensors.',
+    ),
+  safetensorsTensorInvalid: (path: string, tensor: string, detail: string): MarlinError =>
+    new MarlinError(
+      'safetensors-tensor-invalid',
+      `The header of ${path} describes the tensor ${JSON.stringify(tensor)} wrongly: ${detail}.`,
+      'Download the file again; if it stays so, export the model again as safetensors.',
+    ),
+  checkpointMissing: (path: string): MarlinError =>
+    new MarlinError(
+      'checkpoint-missing',
+      `The folder ${path} has neither model.safetensors nor model.safetensors.index.json.`,
+      'Give the folder of a model in safetensors form (Hugging Face layout); .bin and .gguf files are not read.',
+    ),
+  shardMissing: (index: string, file: string): MarlinError =>
+    new MarlinError(
+      'shard-missing',
+      `${index} names the file ${file}, which is not there.`,
+      'Download the missing file into the same folder.',
+    ),
+  tensorMissing: (path: string, tensor: string, near: readonly string[]): MarlinError =>
+    new MarlinError(
+      'tensor-missing',
+      `${path} has no tensor ${tensor}${near.length === 0 ? '' : ` (the nearest names are ${near.join(', ')})`}.`,
+      'Check that the download is complete and that config.json belongs to these weights.',
+    ),
+  tensorMismatch: (path: string, tensor: string, expected: string, found: string): MarlinError =>
+    new MarlinError(
+      'tensor-mismatch',
+      `The tensor ${tensor} of ${path} does not fit: expected ${expected}, found ${found}.`,
+      'Check that config.json belongs to these weights.',
+    ),
+  architectureUnsupported: (path: string, found: string, supported: string): MarlinError =>
+    new MarlinError(
+      'architecture-unsupported',
+      `${path} describes a model of the kind "${found}", which is not supported.`,
+      `Choose a model whose model_type is one of ${supported}.`,
+    ),
+  configUnsupported: (path: string, field: string, found: string, supported: string): MarlinError =>
+    new MarlinError(
+      'config-unsupported',
+      `${path} sets ${field} to ${found}, which is not supported.`,
+      `Choose a model whose ${field} is ${supported}.`,
+    ),
+  quantizationUnsupported: (path: string, field: string, found: string, supported: string): MarlinError =>
+    new MarlinError(
+      'quantization-unsupported',
+      `${path} sets ${field} to ${found} in its quantization, which is not supported.`,
+      `Supported is ${supported}. Quantize the original 16-bit model with "marlin quantize".`,
+    ),
+
+  // ---- quantizing
+  alreadyQuantized: (path: string): MarlinError =>
+    new MarlinError(
+      'already-quantized',
+      `The model in ${path} is quantized already.`,
+      'Give the original 16-bit model: quantizing twice only loses accuracy.',
+    ),
+  outputExists: (path: string): MarlinError =>
+    new MarlinError(
+      'output-exists',
+      `${path} exists already and is not an empty folder.`,
+      'Choose another output folder, or remove this one first.',
+    ),
+  groupInvalid: (tensor: string, columns: number, group: number): MarlinError =>
+    new MarlinError(
+      'group-invalid',
+      `A group of ${group} weights does not divide the ${columns} input channels of ${tensor}.`,
+      'Choose a group size that divides every layer (128, 64 and 32 are usual), or one scale per channel.',
+    ),
+  weightNotFinite: (tensor: string, found: number): MarlinError =>
+    new MarlinError(
+      'weight-not-finite',
+      `The tensor ${tensor} holds the value ${found}, which cannot be quantized.`,
+      'Download the model again; if it stays so, the model itself is broken.',
+    ),
+  scaleOverflow: (tensor: string, found: number, dtype: string): MarlinError =>
+    new MarlinError(
+      'scale-overflow',
+      `A quantization scale of ${tensor} is ${found}, which does not fit ${dtype}.`,
+      'Use a model whose weights are in the usual range; this one may be broken.',
+    ),
+
+  // ---- the CPU backend
+  cpuUnsupported: (): MarlinError =>
+    new MarlinError(
+      'cpu-unsupported',
+      'This JavaScript engine has no WebAssembly SIMD with threads.',
+      'Use Node 24 or newer on a 64-bit machine.',
+    ),
+  cpuMemoryExceeded: (bytes: number): MarlinError =>
+    new MarlinError(
+      'cpu-memory-exceeded',
+      `The model needs ${(bytes / 2 ** 30).toFixed(2)} GiB, and the CPU backend can hold 4 GiB.`,
+      'Use a smaller model or a shorter --context, quantize it to 4 bits ("marlin quantize"), or run it on a GPU.',
+    ),
+  groupUnsupported: (group: number): MarlinError =>
+    new MarlinError(
+      'group-unsupported',
+      `A group of ${group} inputs is not supported.`,
+      'Use a group that is a multiple of 8, such as 32, 64 or 128, or one per channel.',
+    ),
+  headDimUnsupported: (headDim: number): MarlinError =>
+    new MarlinError(
+      'head-dim-unsupported',
+      `The CPU backend needs a head_dim that is a multiple of 32; this model has ${headDim}.`,
+      'Use another model, or a GPU.',
+    ),
+  columnsUnsupported: (tensor: string, columns: number): MarlinError =>
+    new MarlinError(
+      'columns-unsupported',
+      `The CPU backend needs layers whose number of inputs is a multiple of 8; ${tensor} has ${columns}.`,
+      'Use another model, or a GPU.',
+    ),
+  embeddingQuantized: (): MarlinError =>
+    new MarlinError(
+      'embedding-quantized',
+      'The embedding of this checkpoint is quantized.',
+      'Use a checkpoint that keeps model.embed_tokens in 16 bits (put it on the ignore list).',
+    ),
+  kernelsNotBuilt: (path: string): MarlinError =>
+    new MarlinError(
+      'kernels-not-built',
+      `The WebAssembly kernels ${path} have not been built.`,
+      'Run "npm run build" in the checkout.',
+    ),
+
+  // ---- tokenizer and chat template
+  tokenizerMissing: (folder: string, file: string): MarlinError =>
+    new MarlinError(
+      'tokenizer-missing',
+      `The folder ${folder} has no ${file}.`,
+      'Download it from where the weights came from, into the same folder.',
+    ),
+  tokenizerInvalid: (path: string, cause: unknown): MarlinError =>
+    new MarlinError(
+      'tokenizer-invalid',
+      `The tokenizer in ${path} cannot be used: ${reason(cause)}.`,
+      'Download the file again; if it stays so, this kind of tokenizer is not supported.',
+      cause,
+    ),
+  decoderUnsupported: (found: string): MarlinError =>
+    new MarlinError(
+      'decoder-unsupported',
+      `The text of this tokenizer cannot be streamed: its decoder has ${found}.`,
+      'Choose a model with a byte-level, byte-fallback or Metaspace tokenizer.',
+    ),
+  specialTokenInText: (token: string): MarlinError =>
+    new MarlinError(
+      'special-token-in-text',
+      `The text spells the special token ${token}, and this tokenizer cannot encode that as plain text.`,
+      'Take it out of the text.',
+    ),
+  chatTemplateInvalid: (path: string, cause: unknown): MarlinError =>
+    new MarlinError(
+      'chat-template-invalid',
+      `The chat template in ${path} cannot be used: ${reason(cause)}.`,
+      'Put a corrected template into a file chat_template.jinja beside the weights; it is taken first.',
+      cause,
+    ),
+  chatTemplateRefused: (path: string, cause: unknown): MarlinError =>
+    new MarlinError(
+      'chat-template-refused',
+      `The chat template in ${path} does not accept these messages: ${reason(cause)}.`,
+      'Check the roles and their order: most templates want at most one system message, then user and assistant in turn.',
+      cause,
+    ),
+
+  // ---- sampling
+  samplingInvalid: (parameter: string, found: number, expected: string): MarlinError =>
+    new MarlinError('sampling-invalid', `${parameter} ${found} is not usable.`, `Give ${parameter} ${expected}.`),
+  logitsNotFinite: (token: number, found: number): MarlinError =>
+    new MarlinError(
+      'logits-not-finite',
+      `The model computed the logit ${found} for token ${token}.`,
+      'Download the checkpoint again; if it is intact, its activations overflow: try the original 16-bit weights.',
+    ),
+  noTokenPossible: (): MarlinError =>
+    new MarlinError(
+      'no-token-possible',
+      'No token can come next: every logit is -Infinity.',
+      'Loosen what the output is restricted to.',
+    ),
+
+  // ---- models
+  deviceUnavailable: (device: string, why: string): MarlinError =>
+    new MarlinError(
+      'device-unavailable',
+      `The device ${device} cannot be used: ${why}.`,
+      'Use --device cpu or --device auto; "marlin doctor" shows what there is.',
+    ),
+  contextTooLong: (asked: number, trained: number): MarlinError =>
+    new MarlinError(
+      'context-too-long',
+      `A context of ${asked} tokens is more than the ${trained} the model was trained for.`,
+      `Use --context ${trained} or less.`,
+    ),
+  contextExceeded: (tokens: number, context: number): MarlinError =>
+    new MarlinError(
+      'context-exceeded',
+      `The sequence would have ${tokens} tokens; the context holds ${context}.`,
+      'Shorten the text, or start a new sequence.',
+    ),
+  tokenUnknown: (token: number, vocabSize: number): MarlinError =>
+    new MarlinError(
+      'token-unknown',
+      `The model has no token ${token}: its vocabulary has ${vocabSize}.`,
+      'Check that the tokenizer belongs to these weights.',
+    ),
+  promptEmpty: (): MarlinError =>
+    new MarlinError(
+      'prompt-empty',
+      'There is nothing to read: the prompt has no tokens.',
+      'Give a prompt of at least one word.',
+    ),
+  promptTooLong: (tokens: number, context: number): MarlinError =>
+    new MarlinError(
+      'prompt-too-long',
+      `The prompt has ${tokens} tokens; the context holds ${context}.`,
+      `Shorten the prompt to ${context} tokens or less.`,
+    ),
+
+  chatTemplateMissing: (folder: string): MarlinError =>
+    new MarlinError(
+      'chat-template-missing',
+      `The model ${folder} has no chat template.`,
+      'Use "marlin generate", or add chat_template.jinja from the model\'s authors.',
+    ),
+  evalTokensMissing: (folder: string): MarlinError =>
+    new MarlinError(
+      'eval-tokens-missing',
+      `The model ${folder} names no end-of-text token to put between documents.`,
+      'Add eos_token_id to its config.json.',
+    ),
+  evalTextShort: (path: string, tokens: number, context: number): MarlinError =>
+    new MarlinError(
+      'eval-text-short',
+      `${path} has ${tokens} tokens, less than one window of ${context}.`,
+      tokens < 2 ? 'Use a longer text.' : `Use a longer text, or --context ${tokens} or less.`,
+    ),
+  textNotUtf8: (path: string): MarlinError =>
+    new MarlinError('text-not-utf8', `${path} is not UTF-8 text.`, 'Save it as UTF-8, or give another file.'),
+  lossNotFinite: (path: string): MarlinError =>
+    new MarlinError(
+      'loss-not-finite',
+      `The model ${path} computed probabilities that are no numbers.`,
+      'Download the checkpoint again; if it is intact, its activations overflow: try the original 16-bit weights.',
+    ),
+  conversationTooLong: (tokens: number, context: number): MarlinError =>
+    new MarlinError(
+      'conversation-too-long',
+      `With this message the conversation has ${tokens} tokens; the context holds ${context}.`,
+      'Type /reset to start over, send a shorter message, or run chat with a larger --context.',
+    ),
+
+  // ---- the inside
+  internal: (what: string): MarlinError =>
+    new MarlinError(
+      'internal',
+      `A promise inside marlin-ts was broken: ${what}.`,
+      'This is a bug in marlin-ts: please report it with the command that led here.',
+    ),
+};
