@@ -1,0 +1,76 @@
+// Finds, compiles and instantiates the WebAssembly kernels; relaxed SIMD where the engine has it.
+import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { errors } from '../base/errors.ts';
+
+/** Every exported kernel and whether it wants the calling thread's scratch memory before its (begin, end) range. */
+export const kernelTable = {
+  addRows: { scratch: false },
+  attentionMatrix: { scratch: true },
+  attentionVector: { scratch: true },
+  rmsNorm: { scratch: false },
+  ropeAndStore: { scratch: false },
+  roundActivations: { scratch: false },
+  siluMultiply: { scratch: false },
+  w16Matrix: { scratch: true },
+  w16Rows: { scratch: false },
+  w16Vector: { scratch: false },
+  w4Matrix: { scratch: true },
+  w4Vector16: { scratch: false },
+  w4Vector8: { scratch: false },
+} as const;
+
+export type KernelName = keyof typeof kernelTable;
+export const kernelNames: readonly KernelName[] = Object.keys(kernelTable).filter(isKernelName);
+
+function isKernelName(name: string): name is KernelName {
+  return name in kernelTable;
+}
+
+/** A kernel as the host calls it: addresses, sizes and floats, then the range of items [begin, end). */
+export type Kernel = (...parameters: number[]) => void;
+export type Kernels = Readonly<Record<KernelName, Kernel>>;
+
+export type SimdLevel = 'relaxed' | 'plain';
+
+function moduleBytes(level: SimdLevel): Uint8Array<ArrayBuffer> {
+  const path = fileURLToPath(new URL(`kernels.${level}.wasm`, import.meta.url));
+  if (!existsSync(path)) throw errors.kernelsNotBuilt(path);
+  return Uint8Array.from(readFileSync(path));
+}
+
+/** The best level this engine validates; null when it has no WebAssembly SIMD or threads at all. */
+export function simdLevel(): SimdLevel | null {
+  if (WebAssembly.validate(moduleBytes('relaxed'))) return 'relaxed';
+  return WebAssembly.validate(moduleBytes('plain')) ? 'plain' : null;
+}
+
+/** Compiles the kernels. Errors: 'cpu-unsupported' without SIMD, 'kernels-not-built' in a checkout that was not built. */
+export function compileKernels(level: SimdLevel | null = simdLevel()): WebAssembly.Module {
+  if (level === null) throw errors.cpuUnsupported();
+  return new WebAssembly.Module(moduleBytes(level));
+}
+
+export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const pick = (name: KernelName): Kernel => {
+    const found = exports[name];
+    if (typeof found !== 'function') throw errors.internal(`the WebAssembly module has no kernel ${name}`);
+    return (...parameters) => void found(...parameters);
+  };
+  return {
+    addRows: pick('addRows'),
+    attentionMatrix: pick('attentionMatrix'),
+    attentionVector: pick('attentionVector'),
+    rmsNorm: pick('rmsNorm'),
+    ropeAndStore: pick('ropeAndStore'),
+    roundActivations: pick('roundActivations'),
+    siluMultiply: pick('siluMultiply'),
+    w16Matrix: pick('w16Matrix'),
+    w16Rows: pick('w16Rows'),
+    w16Vector: pick('w16Vector'),
+    w4Matrix: pick('w4Matrix'),
+    w4Vector16: pick('w4Vector16'),
+    w4Vector8: pick('w4Vector8'),
+  };
+}
