@@ -1,0 +1,297 @@
+// Quantizes a whole model folder to 4 bits by rounding, a slab of rows at a time, into a new folder that appears complete or not at all.
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { errors } from '../base/errors.ts';
+import { Checkpoint, decodeFloats } from '../formats/checkpoint.ts';
+import { quantizedSpecs, writeQuantizedRows, writeQuantizedShape } from '../formats/compressed-tensors.ts';
+import { readModelConfig, type ModelConfig } from '../formats/config.ts';
+import { byteLength } from '../formats/dtype.ts';
+import { writeJson } from '../formats/files.ts';
+import { dequantize, type ScaleDtype } from '../formats/quantized.ts';
+import type { TensorInfo } from '../formats/safetensors.ts';
+import { SafetensorsWriter, type TensorSpec } from '../formats/safetensors-writer.ts';
+import { makeFolder, writeSideFiles } from './folder.ts';
+import { groupSize, quantizeRtn, type Clip } from './rtn.ts';
+
+export interface QuantizeOptions {
+  /** Folder of a 16-bit (or f32) model. */
+  readonly input: string;
+  /** Folder to make; its parent must exist, it must not (or be empty). */
+  readonly output: string;
+  readonly group: number | 'channel';
+  readonly clip: Clip;
+  /** Tensors done, of how many, and the one being worked on. */
+  readonly onProgress?: (done: number, total: number, label: string) => void;
+  readonly signal?: AbortSignal;
+  /** Most bytes of tensors in one file. */
+  readonly shardBytes?: number;
+}
+
+export interface QuantizedTensorReport {
+  readonly name: string;
+  readonly rows: number;
+  readonly columns: number;
+  readonly group: number;
+  /** ||dequantized - original|| / ||original|| */
+  readonly relativeError: number;
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+}
+
+export interface QuantizeReport {
+  readonly output: string;
+  readonly tensors: readonly QuantizedTensorReport[];
+  readonly totals: {
+    readonly quantizedTensors: number;
+    readonly copiedTensors: number;
+    /** Over all quantized weights together. */
+    readonly relativeError: number;
+    /** Of scales and codes, per quantized weight. */
+    readonly bitsPerWeight: number;
+    /** Of all tensors, the copied ones included. */
+    readonly bytesBefore: number;
+    readonly bytesAfter: number;
+  };
+}
+
+/** A tensor of the input and what becomes of it. */
+interface Job {
+  readonly info: TensorInfo;
+  readonly specs: readonly TensorSpec[];
+  readonly bytesAfter: number;
+  /** null: copied as it is. */
+  readonly module: Module | null;
+}
+
+interface Module {
+  readonly name: string;
+  readonly rows: number;
+  readonly columns: number;
+  readonly group: number;
+  readonly scaleDtype: ScaleDtype;
+}
+
+/** Squared norms of what was lost and of what there was. */
+interface Squares {
+  readonly difference: number;
+  readonly norm: number;
+}
+
+/** Shards of a few GB are what download tools expect. */
+const SHARD_BYTES = 5e9;
+/** Weights quantized at once: bounds memory (about 100 MB) and the time between two looks at the signal (about half a second). */
+const SLAB_WEIGHTS = 2 ** 22;
+const COPY_BYTES = 2 ** 24;
+
+const LINEARS = [
+  'self_attn.q_proj',
+  'self_attn.k_proj',
+  'self_attn.v_proj',
+  'self_attn.o_proj',
+  'mlp.gate_proj',
+  'mlp.up_proj',
+  'mlp.down_proj',
+];
+
+/**
+ * Rounds the Linear weights of the decoder layers to 4 bits, copies every other tensor (embedding, norms, head, biases) as stored, and
+ * writes compressed-tensors safetensors, config.json and the tokenizer files. On an error or abort nothing is left behind.
+ * Errors: `already-quantized`, `output-exists`, `output-unwritable`, `group-invalid`, `weight-not-finite`, `scale-overflow`, those of
+ * `readModelConfig` and `Checkpoint`; the signal's reason when aborted.
+ */
+export async function quantizeCheckpoint(options: QuantizeOptions): Promise<QuantizeReport> {
+  const { input, output, group, signal } = options;
+  signal?.throwIfAborted();
+  const config = readModelConfig(input);
+  using checkpoint = Checkpoint.open(input);
+  refuseQuantized(checkpoint, config, input);
+  const jobs = planJobs(checkpoint, config, group);
+  return await makeFolder(output, async (folder) => {
+    const squares = await writeTensors(checkpoint, jobs, folder, options);
+    writeSideFiles(input, folder, group);
+    signal?.throwIfAborted();
+    return report(output, jobs, squares);
+  });
+}
+
+function refuseQuantized(checkpoint: Checkpoint, config: ModelConfig, input: string): void {
+  const packed = [...checkpoint.tensors.keys()].some((name) => /\.(weight_packed|qweight)$/.test(name));
+  if (packed || config.quantization !== null) throw errors.alreadyQuantized(input);
+}
+
+function planJobs(checkpoint: Checkpoint, config: ModelConfig, group: number | 'channel'): Job[] {
+  const modules = new Map<string, Module>();
+  for (let layer = 0; layer < config.layers; layer++) {
+    for (const linear of LINEARS) {
+      const name = `model.layers.${layer}.${linear}`;
+      modules.set(`${name}.weight`, planModule(checkpoint, name, group));
+    }
+  }
+  return [...checkpoint.tensors.values()].map((info) => {
+    const module = modules.get(info.name) ?? null;
+    const specs = module === null ? [info] : quantizedSpecs(module.name, module);
+    return {
+      info,
+      specs,
+      bytesAfter: specs.reduce((sum, spec) => sum + byteLength(spec.dtype, spec.shape), 0),
+      module,
+    };
+  });
+}
+
+function planModule(checkpoint: Checkpoint, name: string, group: number | 'channel'): Module {
+  const { dtype, shape } = checkpoint.info(`${name}.weight`);
+  const [rows, columns] = shape;
+  const isFloat = dtype === 'F16' || dtype === 'BF16' || dtype === 'F32';
+  if (shape.length !== 2 || rows === undefined || columns === undefined || rows * columns === 0 || !isFloat) {
+    const found = `${dtype} [${shape.join(', ')}]`;
+    throw errors.tensorMismatch(checkpoint.path, `${name}.weight`, 'a matrix of F16, BF16 or F32', found);
+  }
+  return { name, rows, columns, group: groupSize(group, columns, name), scaleDtype: dtype === 'BF16' ? 'BF16' : 'F16' };
+}
+
+/** Writes all shards and, if there are several, their index into `folder`. Returns the losses of the quantized tensors by name. */
+async function writeTensors(
+  checkpoint: Checkpoint,
+  jobs: readonly Job[],
+  folder: string,
+  options: QuantizeOptions,
+): Promise<Map<string, Squares>> {
+  const squares = new Map<string, Squares>();
+  const shards = splitShards(jobs, options.shardBytes ?? SHARD_BYTES);
+  const weightMap: [string, string][] = [];
+  let done = 0;
+  for (const [index, shard] of shards.entries()) {
+    const fileName = shardName(index, shards.length);
+    using writer = SafetensorsWriter.create(
+      join(folder, fileName),
+      shard.flatMap((job) => job.specs),
+    );
+    for (const { info, module, specs } of shard) {
+      options.onProgress?.(done, jobs.length, info.name);
+      if (module === null) await copyTensor(checkpoint, info, writer, options.signal);
+      else squares.set(info.name, await quantizeTensor(checkpoint, info, module, writer, options));
+      for (const spec of specs) weightMap.push([spec.name, fileName]);
+      done++;
+    }
+    writer.commit();
+  }
+  if (shards.length > 1) {
+    const totalBytes = jobs.reduce((sum, job) => sum + job.bytesAfter, 0);
+    writeJson(join(folder, 'model.safetensors.index.json'), {
+      metadata: { total_size: totalBytes },
+      weight_map: Object.fromEntries(weightMap),
+    });
+  }
+  options.onProgress?.(done, jobs.length, 'model.safetensors');
+  return squares;
+}
+
+function splitShards(jobs: readonly Job[], limit: number): Job[][] {
+  const shards: Job[][] = [];
+  let shard: Job[] = [];
+  let filled = Infinity;
+  for (const job of jobs) {
+    if (filled + job.bytesAfter > limit) {
+      shards.push((shard = []));
+      filled = 0;
+    }
+    shard.push(job);
+    filled += job.bytesAfter;
+  }
+  return shards;
+}
+
+function shardName(index: number, shards: number): string {
+  const [number, of] = [index + 1, shards].map((n) => String(n).padStart(5, '0'));
+  return shards === 1 ? 'model.safetensors' : `model-${number}-of-${of}.safetensors`;
+}
+
+async function copyTensor(
+  checkpoint: Checkpoint,
+  info: TensorInfo,
+  writer: SafetensorsWriter,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (let start = 0; start < info.bytes; start += COPY_BYTES) {
+    await letAbort(signal);
+    const part = new Uint8Array(Math.min(COPY_BYTES, info.bytes - start));
+    writer.write(info.name, checkpoint.read(info.name, part, start), start);
+  }
+}
+
+async function quantizeTensor(
+  checkpoint: Checkpoint,
+  info: TensorInfo,
+  module: Module,
+  writer: SafetensorsWriter,
+  options: QuantizeOptions,
+): Promise<Squares> {
+  const { rows, columns, group, scaleDtype } = module;
+  writeQuantizedShape(writer, module.name, rows, columns);
+  const slabRows = Math.max(1, Math.floor(SLAB_WEIGHTS / columns));
+  const rowBytes = info.bytes / rows;
+  let difference = 0;
+  let norm = 0;
+  for (let first = 0; first < rows; first += slabRows) {
+    await letAbort(options.signal);
+    const count = Math.min(slabRows, rows - first);
+    const bytes = checkpoint.read(info.name, new Uint8Array(count * rowBytes), first * rowBytes);
+    const weights = decodeFloats(bytes, info, checkpoint.path);
+    const matrix = quantizeRtn(weights, count, columns, { group, clip: options.clip, scaleDtype, name: info.name });
+    writeQuantizedRows(writer, module.name, matrix, first);
+    const rounded = dequantize(matrix);
+    for (let i = 0; i < weights.length; i++) {
+      difference += (rounded[i]! - weights[i]!) ** 2;
+      norm += weights[i]! ** 2;
+    }
+  }
+  return { difference, norm };
+}
+
+/** Lets the event loop run, so that a Ctrl-C arrives, then stops if the work was aborted. */
+async function letAbort(signal: AbortSignal | undefined): Promise<void> {
+  await setImmediate();
+  signal?.throwIfAborted();
+}
+
+function report(output: string, jobs: readonly Job[], squares: ReadonlyMap<string, Squares>): QuantizeReport {
+  const tensors: QuantizedTensorReport[] = [];
+  const total = { difference: 0, norm: 0, weights: 0, bytes: 0, bytesBefore: 0, bytesAfter: 0 };
+  for (const { info, module, bytesAfter } of jobs) {
+    total.bytesBefore += info.bytes;
+    total.bytesAfter += bytesAfter;
+    const square = squares.get(info.name);
+    if (module === null || square === undefined) continue;
+    total.difference += square.difference;
+    total.norm += square.norm;
+    total.weights += module.rows * module.columns;
+    total.bytes += bytesAfter;
+    const { rows, columns, group } = module;
+    tensors.push({
+      name: info.name,
+      rows,
+      columns,
+      group,
+      relativeError: ratio(square),
+      bytesBefore: info.bytes,
+      bytesAfter,
+    });
+  }
+  return {
+    output,
+    tensors,
+    totals: {
+      quantizedTensors: tensors.length,
+      copiedTensors: jobs.length - tensors.length,
+      relativeError: ratio(total),
+      bitsPerWeight: (8 * total.bytes) / total.weights,
+      bytesBefore: total.bytesBefore,
+      bytesAfter: total.bytesAfter,
+    },
+  };
+}
+
+function ratio({ difference, norm }: Squares): number {
+  return difference === 0 ? 0 : Math.sqrt(difference / norm);
+}
