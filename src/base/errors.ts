@@ -51,15 +51,15 @@ export const errors = {
   flagInvalid: (flag: string, value: string, expected: string): MarlinError =>
     new MarlinError(
       'flag-invalid',
-      `${flag} ${value} is not usable: expected ${expected}.`,
+      `${flag} ${value.trim() === '' ? '""' : value} is not usable: expected ${expected}.`,
       `Give ${flag} ${expected}; "--help" shows examples.`,
     ),
 
-  commandInvalid: (what: string, verb: string | null, hint?: string): MarlinError =>
+  commandInvalid: (what: string, verb: string | null, hint = ''): MarlinError =>
     new MarlinError(
       'command-invalid',
       `The command line is not understood: ${what}.`,
-      `${hint === undefined ? '' : `${hint} `}${verb === null ? '"marlin --help" lists the verbs.' : `"marlin ${verb} --help" shows examples.`}`,
+      `${hint}${verb === null ? 'See "marlin --help" for the verbs.' : `See "marlin ${verb} --help" for examples.`}`,
     ),
   pathEmpty: (flag: string): MarlinError =>
     new MarlinError('path-empty', `${flag} is empty.`, `Give ${flag} the path of a file or folder.`),
@@ -292,13 +292,16 @@ export const errors = {
       'There is nothing to read: the prompt has no tokens.',
       'Give a prompt of at least one word.',
     ),
-  promptTooLong: (tokens: number, context: number): MarlinError =>
+  promptTooLong: (tokens: number, context: number, trained: number = context): MarlinError =>
     new MarlinError(
       'prompt-too-long',
       `The prompt has ${tokens} tokens; the context holds ${context}.`,
-      `Shorten the prompt to ${context} tokens or less.`,
+      tokens < trained
+        ? `Use --context ${tokens + 1} or more (up to ${trained}), or shorten the prompt.`
+        : `Shorten the prompt to ${trained} tokens or less.`,
     ),
 
+  // ---- verbs
   chatTemplateMissing: (folder: string): MarlinError =>
     new MarlinError(
       'chat-template-missing',

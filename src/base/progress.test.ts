@@ -87,8 +87,8 @@ describe('on a terminal', () => {
   test('wipes its line at the end and leaves no mode of the terminal switched', () => {
     const stream = new Recorder(true);
     const progress = startProgress({ title: 'Eval', total: 4, unit: 'windows', stream });
-    assert.ok(!stream.text.includes(`${ESCAPE}[?`), 'a cursor or wrapping mode that Ctrl+C would leave behind');
     progress.stop();
+    assert.ok(!stream.text.includes(`${ESCAPE}[?`), 'a cursor or wrapping mode that Ctrl+C would leave behind');
     assert.ok(stream.text.endsWith(`${ESCAPE}[2K`));
     const { length } = stream.text;
     progress.stop();
