@@ -1,0 +1,171 @@
+// Ops on the CPU: maps a model's matrices and caches onto the kernels of cpu/. Knows no network.
+import { bf16ToNumber, f16ToNumber } from '../base/f16.ts';
+import { errors } from '../base/errors.ts';
+import { simdLevel } from '../cpu/kernels.ts';
+import { type ActivationBits, Cpu, type CpuCache, type CpuOptions } from '../cpu/cpu.ts';
+import { type Address, offset } from '../cpu/heap.ts';
+import { type Activation, loadW16, loadW4, type Matrix, type W4Source } from '../cpu/matrix.ts';
+import type { QuantizedMatrix } from '../formats/quantized.ts';
+import type { CacheShape, Ops } from './ops.ts';
+import type { MatrixSource } from './weights.ts';
+
+/** Rows of several matrices with one input; parts that the kernels can take together are one. */
+interface CpuMatrix {
+  readonly parts: readonly { readonly firstRow: number; readonly matrix: Matrix }[];
+}
+
+export interface CpuKinds {
+  readonly activation: Activation;
+  readonly matrix: CpuMatrix;
+  readonly vector: Address;
+  readonly cache: CpuCache;
+}
+
+/** Tokens of a step: whole tiles of 12, large enough to keep weights busy, small enough that a step's activations stay in the cache. */
+const MAX_TOKENS = 384;
+
+export interface CpuOpsOptions extends CpuOptions {
+  readonly bits?: ActivationBits;
+}
+
+export class CpuOps implements Ops<CpuKinds> {
+  readonly device = 'cpu';
+  readonly maxTokens: number = MAX_TOKENS;
+  readonly cpu: Cpu;
+  private readonly bits: ActivationBits;
+  private tables:
+    (Pick<CpuCache, 'cosines' | 'sines'> & { readonly frequencies: Float64Array; readonly capacity: number }) | null =
+    null;
+
+  constructor(options: CpuOpsOptions) {
+    this.cpu = new Cpu(options);
+    this.bits = options.bits ?? 8;
+  }
+
+  activation(tokens: number, width: number): Activation {
+    return this.cpu.activation(tokens, width);
+  }
+
+  /** Errors: 'columns-unsupported', 'group-unsupported', 'weight-not-finite', 'cpu-memory-exceeded' and those of reading. */
+  matrix(sources: readonly MatrixSource[]): CpuMatrix {
+    // Products read activations up to the next multiple of 8 columns (cpu/matrix.ts), and nobody keeps zeros there.
+    for (const { name, columns } of sources) if (columns % 8 !== 0) throw errors.columnsUnsupported(name, columns);
+    const parts: { firstRow: number; matrix: Matrix }[] = [];
+    let firstRow = 0;
+    const loaded = sources.map((source) => ({ source, w4: source.kind === 'w4' ? toW4(source.read()) : null }));
+    while (loaded.length > 0) {
+      const { source, w4 } = loaded.shift()!;
+      if (source.kind === 'w16') {
+        parts.push({
+          firstRow,
+          matrix: loadW16(this.cpu.heap, source.name, source.rows, source.columns, source.dtype, source.read),
+        });
+        firstRow += source.rows;
+        continue;
+      }
+      const fused = [w4!];
+      while (loaded[0]?.w4?.group === w4!.group) fused.push(loaded.shift()!.w4!);
+      parts.push({ firstRow, matrix: loadW4(this.cpu.heap, fused) });
+      firstRow += fused.reduce((rows, part) => rows + part.rows, 0);
+    }
+    return { parts };
+  }
+
+  vector(values: Float32Array): Address {
+    return this.cpu.vector(values);
+  }
+
+  cache(shape: CacheShape): CpuCache {
+    const { layers, heads, kvHeads, headDim, frequencies } = shape;
+    if (headDim % 32 !== 0) throw errors.headDimUnsupported(headDim);
+    const capacity = Math.ceil(shape.context / 32) * 32;
+    const block = (): Address => this.cpu.heap.allocate(kvHeads * capacity * headDim * 4);
+    return {
+      heads,
+      kvHeads,
+      headDim,
+      capacity,
+      keys: Array.from({ length: layers }, block),
+      values: Array.from({ length: layers }, block),
+      ...this.rotation(frequencies, capacity),
+    };
+  }
+
+  /** Cosines and sines of all positions, shared by all caches. */
+  private rotation(frequencies: Float64Array, capacity: number): Pick<CpuCache, 'cosines' | 'sines'> {
+    const half = frequencies.length;
+    const table = (f: (angle: number) => number): Address =>
+      this.cpu.vector(
+        Float32Array.from({ length: capacity * half }, (_, i) => f(Math.floor(i / half) * frequencies[i % half]!)),
+      );
+    if (this.tables?.frequencies !== frequencies || this.tables.capacity !== capacity) {
+      this.tables = { frequencies, capacity, cosines: table(Math.cos), sines: table(Math.sin) };
+    }
+    return { cosines: this.tables.cosines, sines: this.tables.sines };
+  }
+
+  embed(table: CpuMatrix, ids: Uint32Array, y: Activation): void {
+    const { matrix } = table.parts[0]!;
+    if (matrix.kind !== 'w16') throw errors.internal('rows can be looked up in a 16-bit matrix only');
+    this.cpu.embed(matrix, ids, y);
+  }
+
+  rmsNorm(x: Activation, gain: Address, epsilon: number, y: Activation, tokens: number, first = 0): void {
+    this.cpu.rmsNorm(this.cpu.fromToken(x, first), gain, epsilon, y, tokens);
+  }
+
+  linear(
+    weights: CpuMatrix,
+    x: Activation,
+    y: Activation,
+    tokens: number,
+    options: { readonly add?: boolean; readonly bias?: Address | null } = {},
+  ): void {
+    // In order: a part's last panel may write a few columns too many, which the next part then overwrites.
+    if (options.add === true && weights.parts.length > 1)
+      throw errors.internal('a matrix in parts cannot add to its output');
+    for (const { firstRow, matrix } of weights.parts) {
+      const out = firstRow === 0 ? y : { ...y, address: offset(y.address, firstRow * 4) };
+      this.cpu.linear(matrix, x, out, tokens, { bits: this.bits, add: options.add === true });
+    }
+    if (options.bias !== undefined && options.bias !== null) this.cpu.addBias(y, options.bias, tokens);
+  }
+
+  ropeAndStore(qkv: Activation, cache: CpuCache, layer: number, position: number, tokens: number): void {
+    this.cpu.ropeAndStore(qkv, cache, layer, position, tokens);
+  }
+
+  attention(qkv: Activation, cache: CpuCache, layer: number, position: number, y: Activation, tokens: number): void {
+    this.cpu.attention(qkv, cache, layer, position, y, tokens);
+  }
+
+  siluMultiply(x: Activation, y: Activation, tokens: number): void {
+    this.cpu.siluMultiply(x, y, tokens);
+  }
+
+  read(x: Activation, tokens: number): Float32Array {
+    const { width } = x;
+    const values = new Float32Array(tokens * width);
+    for (let token = 0; token < tokens; token++)
+      values.set(this.cpu.heap.floats(this.cpu.fromToken(x, token).address, width), token * width);
+    return values;
+  }
+
+  [Symbol.dispose](): void {
+    this.cpu[Symbol.dispose]();
+  }
+}
+
+/** What computes a matrix of a kind on this machine's CPU, in words. */
+export function kernelFor(kind: MatrixSource['kind']): string {
+  const level = simdLevel();
+  if (level === null) return 'none: no WebAssembly SIMD';
+  return `${kind === 'w4' ? 'w4Vector, w4Matrix' : 'w16Vector, w16Matrix'} (${level} SIMD)`;
+}
+
+function toW4(matrix: QuantizedMatrix): W4Source {
+  return {
+    ...matrix,
+    scales: Float32Array.from(matrix.scales, matrix.scaleDtype === 'F16' ? f16ToNumber : bf16ToNumber),
+  };
+}

@@ -1,0 +1,164 @@
+// The Llama network (Touvron et al. 2023; also Mistral and Qwen2, which differ in biases only), written once over Ops.
+import { errors } from '../base/errors.ts';
+import type { ModelConfig } from '../formats/config.ts';
+import type { Kinds, Ops } from './ops.ts';
+import { ropeFrequencies } from './rope.ts';
+import type { Weights } from './weights.ts';
+
+interface Layer<K extends Kinds> {
+  readonly inputNorm: K['vector'];
+  readonly qkv: K['matrix'];
+  readonly qkvBias: K['vector'] | null;
+  readonly output: K['matrix'];
+  readonly outputBias: K['vector'] | null;
+  readonly mlpNorm: K['vector'];
+  readonly gateUp: K['matrix'];
+  readonly gateUpBias: K['vector'] | null;
+  readonly down: K['matrix'];
+  readonly downBias: K['vector'] | null;
+}
+
+/** Logits computed at once: enough rows to pay for widening the head, at most 4 MB of them. */
+function logitRows(vocabSize: number): number {
+  return Math.max(1, Math.min(128, Math.floor(2 ** 20 / vocabSize)));
+}
+
+export class Llama<K extends Kinds> {
+  readonly config: ModelConfig;
+  /** Positions that a sequence may have. */
+  readonly context: number;
+  /** Tokens that one `forward` takes. */
+  readonly maxTokens: number;
+  private readonly ops: Ops<K>;
+  private readonly embedding: K['matrix'];
+  private readonly head: K['matrix'];
+  private readonly norm: K['vector'];
+  private readonly layers: readonly Layer<K>[];
+  private readonly frequencies: Float64Array;
+  private readonly freeCaches: K['cache'][];
+  // Activations of one step, planned once.
+  private readonly hidden: K['activation'];
+  private readonly normed: K['activation'];
+  private readonly qkv: K['activation'];
+  private readonly attended: K['activation'];
+  private readonly gateUp: K['activation'];
+  private readonly gated: K['activation'];
+  private readonly logitsOut: K['activation'];
+
+  /** Brings all weights onto the device. `onLayer` is told how many layers are there. Errors: 'embedding-quantized', those of Weights and of the device. */
+  constructor(
+    ops: Ops<K>,
+    config: ModelConfig,
+    weights: Weights,
+    context: number,
+    onLayer?: (done: number, total: number) => void,
+  ) {
+    this.ops = ops;
+    this.config = config;
+    this.context = context;
+    const { hiddenSize, headDim, heads, kvHeads, vocabSize, intermediateSize } = config;
+    // The first sequence's room is planned before the weights come: what does not fit or cannot be is known at once.
+    this.frequencies = ropeFrequencies(config);
+    this.freeCaches = [this.newCache()];
+    const embedding = weights.matrix('model.embed_tokens', vocabSize, hiddenSize);
+    if (embedding.kind !== 'w16') throw errors.embeddingQuantized();
+    this.embedding = ops.matrix([embedding]);
+    this.head = config.tiedEmbeddings ? this.embedding : ops.matrix([weights.matrix('lm_head', vocabSize, hiddenSize)]);
+    this.norm = ops.vector(weights.vector('model.norm.weight', hiddenSize));
+    this.layers = Array.from({ length: config.layers }, (_, i) => {
+      const layer = loadLayer(ops, config, weights, `model.layers.${i}`);
+      onLayer?.(i + 1, config.layers);
+      return layer;
+    });
+    const tokens = ops.maxTokens;
+    this.maxTokens = tokens;
+    this.hidden = ops.activation(tokens, hiddenSize);
+    this.normed = ops.activation(tokens, hiddenSize);
+    this.qkv = ops.activation(tokens, (heads + 2 * kvHeads) * headDim);
+    this.attended = ops.activation(tokens, heads * headDim);
+    this.gateUp = ops.activation(tokens, 2 * intermediateSize);
+    this.gated = ops.activation(tokens, intermediateSize);
+    this.logitsOut = ops.activation(logitRows(vocabSize), vocabSize);
+  }
+
+  /** Room for the keys and values of one sequence of up to `context` positions; give it back when the sequence ends. */
+  takeCache(): K['cache'] {
+    return this.freeCaches.pop() ?? this.newCache();
+  }
+
+  returnCache(cache: K['cache']): void {
+    this.freeCaches.push(cache);
+  }
+
+  private newCache(): K['cache'] {
+    const { layers, heads, kvHeads, headDim } = this.config;
+    return this.ops.cache({ layers, heads, kvHeads, headDim, context: this.context, frequencies: this.frequencies });
+  }
+
+  /** Runs up to ops.maxTokens tokens that stand at position, position + 1, ...; their last hidden states wait for `logits`. */
+  forward(ids: Uint32Array, position: number, cache: K['cache']): void {
+    const { ops, hidden, normed, config } = this;
+    const tokens = ids.length;
+    ops.embed(this.embedding, ids, hidden);
+    for (const [i, layer] of this.layers.entries()) {
+      ops.rmsNorm(hidden, layer.inputNorm, config.rmsNormEps, normed, tokens);
+      ops.linear(layer.qkv, normed, this.qkv, tokens, { bias: layer.qkvBias });
+      ops.ropeAndStore(this.qkv, cache, i, position, tokens);
+      ops.attention(this.qkv, cache, i, position, this.attended, tokens);
+      ops.linear(layer.output, this.attended, hidden, tokens, { add: true, bias: layer.outputBias });
+      ops.rmsNorm(hidden, layer.mlpNorm, config.rmsNormEps, normed, tokens);
+      ops.linear(layer.gateUp, normed, this.gateUp, tokens, { bias: layer.gateUpBias });
+      ops.siluMultiply(this.gateUp, this.gated, tokens);
+      ops.linear(layer.down, this.gated, hidden, tokens, { add: true, bias: layer.downBias });
+    }
+  }
+
+  /** Logits of `count` tokens of the last `forward`, from token `first` on, a few rows at a time: [rows, vocabSize] each. */
+  *logits(first: number, count: number): Generator<Float32Array> {
+    const { ops, config } = this;
+    const step = logitRows(config.vocabSize);
+    for (let done = 0; done < count; done += step) {
+      const rows = Math.min(step, count - done);
+      ops.rmsNorm(this.hidden, this.norm, config.rmsNormEps, this.normed, rows, first + done);
+      ops.linear(this.head, this.normed, this.logitsOut, rows);
+      yield ops.read(this.logitsOut, rows);
+    }
+  }
+}
+
+function loadLayer<K extends Kinds>(ops: Ops<K>, config: ModelConfig, weights: Weights, name: string): Layer<K> {
+  const { hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
+  const [q, kv] = [heads * headDim, kvHeads * headDim];
+  const bias = (present: boolean, parts: readonly (readonly [module: string, length: number])[]): K['vector'] | null =>
+    present
+      ? ops.vector(
+          Float32Array.from(parts.flatMap(([module, length]) => [...weights.vector(`${name}.${module}.bias`, length)])),
+        )
+      : null;
+  return {
+    inputNorm: ops.vector(weights.vector(`${name}.input_layernorm.weight`, hiddenSize)),
+    qkv: ops.matrix([
+      weights.matrix(`${name}.self_attn.q_proj`, q, hiddenSize),
+      weights.matrix(`${name}.self_attn.k_proj`, kv, hiddenSize),
+      weights.matrix(`${name}.self_attn.v_proj`, kv, hiddenSize),
+    ]),
+    qkvBias: bias(config.attentionBias, [
+      ['self_attn.q_proj', q],
+      ['self_attn.k_proj', kv],
+      ['self_attn.v_proj', kv],
+    ]),
+    output: ops.matrix([weights.matrix(`${name}.self_attn.o_proj`, hiddenSize, q)]),
+    outputBias: bias(config.outputBias, [['self_attn.o_proj', hiddenSize]]),
+    mlpNorm: ops.vector(weights.vector(`${name}.post_attention_layernorm.weight`, hiddenSize)),
+    gateUp: ops.matrix([
+      weights.matrix(`${name}.mlp.gate_proj`, intermediateSize, hiddenSize),
+      weights.matrix(`${name}.mlp.up_proj`, intermediateSize, hiddenSize),
+    ]),
+    gateUpBias: bias(config.mlpBias, [
+      ['mlp.gate_proj', intermediateSize],
+      ['mlp.up_proj', intermediateSize],
+    ]),
+    down: ops.matrix([weights.matrix(`${name}.mlp.down_proj`, hiddenSize, intermediateSize)]),
+    downBias: bias(config.mlpBias, [['mlp.down_proj', hiddenSize]]),
+  };
+}

@@ -1,0 +1,73 @@
+// The border between a network and a machine: the operations a Llama block is written in. Each device implements them once.
+import type { MatrixSource } from './weights.ts';
+
+/** The types of a device's own handles, so that one network serves every device without a cast. */
+export interface Kinds {
+  /** [tokens, width] numbers in flight. */
+  readonly activation: unknown;
+  /** [rows, columns] weights, 16 or 4 bits. */
+  readonly matrix: unknown;
+  /** A norm's gain or a bias. */
+  readonly vector: unknown;
+  /** Keys and values of all layers of one sequence. */
+  readonly cache: unknown;
+}
+
+export interface CacheShape {
+  readonly layers: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Positions it must hold. */
+  readonly context: number;
+  /** Radians a position, one for each of headDim / 2 pairs (rope.ts). */
+  readonly frequencies: Float64Array;
+}
+
+export interface Ops<K extends Kinds> extends Disposable {
+  /** What a user calls the device, such as 'cpu'. */
+  readonly device: string;
+  /** Tokens that one step may hold. */
+  readonly maxTokens: number;
+
+  activation(tokens: number, width: number): K['activation'];
+  /** One matrix of all the sources' rows, in order; they share their columns. */
+  matrix(sources: readonly MatrixSource[]): K['matrix'];
+  vector(values: Float32Array): K['vector'];
+  cache(shape: CacheShape): K['cache'];
+
+  /** y[token] = table[ids[token]] */
+  embed(table: K['matrix'], ids: Uint32Array, y: K['activation']): void;
+  /** y = x * gain / sqrt(mean(x^2) + epsilon), for `tokens` tokens of x from `first` on. */
+  rmsNorm(
+    x: K['activation'],
+    gain: K['vector'],
+    epsilon: number,
+    y: K['activation'],
+    tokens: number,
+    first?: number,
+  ): void;
+  /** y = weights . x + bias, or y += with `add`. */
+  linear(
+    weights: K['matrix'],
+    x: K['activation'],
+    y: K['activation'],
+    tokens: number,
+    options?: { readonly add?: boolean; readonly bias?: K['vector'] | null },
+  ): void;
+  /** Rotates q in place, and k into the cache beside v; a token of qkv is its q heads, k heads, v heads, the first at `position`. */
+  ropeAndStore(qkv: K['activation'], cache: K['cache'], layer: number, position: number, tokens: number): void;
+  /** y = causal attention of qkv's queries over the cache. */
+  attention(
+    qkv: K['activation'],
+    cache: K['cache'],
+    layer: number,
+    position: number,
+    y: K['activation'],
+    tokens: number,
+  ): void;
+  /** y = silu(gate) * up, where a token of x is gate then up. */
+  siluMultiply(x: K['activation'], y: K['activation'], tokens: number): void;
+  /** The first `tokens` tokens of x, [tokens, width], copied out. */
+  read(x: K['activation'], tokens: number): Float32Array;
+}
