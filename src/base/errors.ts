@@ -17,6 +17,11 @@ function reason(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);
 }
 
+/** What the PTX compiler of the driver wrote, as a last sentence; it may have many lines. */
+function compilerLog(log: string): string {
+  return log === '' ? '' : ` Its compiler says: ${log.replace(/[.\s]+$/, '')}.`;
+}
+
 /** One entry per mistake: `throw errors.fileNotFound(path)`. */
 export const errors = {
   // ---- files
@@ -333,6 +338,168 @@ export const errors = {
       'conversation-too-long',
       `With this message the conversation has ${tokens} tokens; the context holds ${context}.`,
       'Type /reset to start over, send a shorter message, or run chat with a larger --context.',
+    ),
+
+  // ---- the NVIDIA driver
+  driverMissing: (library: string, cause: unknown): MarlinError =>
+    new MarlinError(
+      'driver-missing',
+      `The NVIDIA driver is not there: ${library} cannot be loaded (${reason(cause)}).`,
+      'Install the NVIDIA driver (in a container: start it with access to the GPU), or use --device cpu.',
+      cause,
+    ),
+  driverTooOld: (found: string, needed: string): MarlinError =>
+    new MarlinError(
+      'driver-too-old',
+      `The NVIDIA driver supports CUDA ${found}; at least CUDA ${needed} is needed.`,
+      'Update the NVIDIA driver, or use --device cpu.',
+    ),
+  driverIncomplete: (library: string, cause: unknown): MarlinError =>
+    new MarlinError(
+      'driver-incomplete',
+      `The NVIDIA driver ${library} lacks a function that every driver of its age has: ${reason(cause)}.`,
+      'Reinstall the NVIDIA driver (a stub of the CUDA toolkit on the library path is no driver), or use --device cpu.',
+      cause,
+    ),
+  driverBindingMissing: (cause: unknown): MarlinError =>
+    new MarlinError(
+      'driver-binding-missing',
+      `The package koffi, which calls the NVIDIA driver, cannot be loaded: ${reason(cause)}.`,
+      'Install again with optional dependencies (npm ci), on a platform that koffi has a binary for, or use --device cpu.',
+      cause,
+    ),
+  gpuMissing: (): MarlinError =>
+    new MarlinError(
+      'gpu-missing',
+      'The NVIDIA driver is there, but it finds no GPU.',
+      'See what "nvidia-smi" says and whether CUDA_VISIBLE_DEVICES hides the GPU, or use --device cpu.',
+    ),
+  gpuUnknown: (index: number, count: number): MarlinError =>
+    new MarlinError(
+      'gpu-unknown',
+      `There is no GPU ${index}: the driver counts ${count}, from 0.`,
+      `Choose a GPU from 0 to ${count - 1}; CUDA_VISIBLE_DEVICES changes the count.`,
+    ),
+  cudaFailed: (call: string, subject: string | null, words: string, fix: string): MarlinError =>
+    new MarlinError('cuda-failed', `${call} failed${subject === null ? '' : ` for ${subject}`}: ${words}.`, fix),
+  gpuFault: (call: string, suspects: string, words: string, fix: string): MarlinError =>
+    new MarlinError('gpu-fault', `${suspects} failed on the GPU: ${words}; ${call} told.`, fix),
+  gpuContextDead: (fault: MarlinError): MarlinError =>
+    new MarlinError(
+      'gpu-context-dead',
+      `The GPU cannot be used any more in this process, after an earlier failure. It was: ${fault.message.replace(/\.$/, '')}.`,
+      'Start the process again; the earlier failure is what has to be repaired.',
+      fault,
+    ),
+  gpuMemoryExceeded: (what: string, bytes: number, free: number, total: number): MarlinError =>
+    new MarlinError(
+      'gpu-memory-exceeded',
+      `There is no room on the GPU for ${what} of ${bytes} bytes: ${free} of ${total} bytes are free.`,
+      'Use a smaller model or a shorter --context, or end other programs on the GPU ("nvidia-smi" lists them).',
+    ),
+  allocationInvalid: (what: string, bytes: number): MarlinError =>
+    new MarlinError(
+      'allocation-invalid',
+      `${bytes} bytes cannot be allocated for ${what}.`,
+      'Ask for a whole number of bytes, at least 1.',
+    ),
+  disposed: (what: string): MarlinError =>
+    new MarlinError(
+      'disposed',
+      `Nothing can be done with ${what} any more: it was disposed of.`,
+      'Dispose of it after its last use ("using" does that at the end of the block).',
+    ),
+  contextForeign: (what: string): MarlinError =>
+    new MarlinError(
+      'context-foreign',
+      `Another GPU context owns ${what}.`,
+      'Use things together that were made from the same context.',
+    ),
+  rangeOutside: (what: string, bytes: number, offset: number, length: number): MarlinError =>
+    new MarlinError(
+      'range-outside',
+      `${length} bytes from byte ${offset} do not lie within ${what}, which has ${bytes} bytes.`,
+      'Check offset and length; both are in bytes.',
+    ),
+  fillInvalid: (what: string, bits: number, value: number, bytes: number): MarlinError =>
+    new MarlinError(
+      'fill-invalid',
+      `A ${bits}-bit fill with ${value} does not suit ${what} of ${bytes} bytes.`,
+      `Give a whole number of 0 to ${2 ** bits - 1}, and memory that starts and ends at whole ${bits}-bit words.`,
+    ),
+  memoryNotPinned: (bytes: number): MarlinError =>
+    new MarlinError(
+      'memory-not-pinned',
+      `The ${bytes} bytes of a copy on a stream do not lie in pinned memory.`,
+      'Use a view of a PinnedBuffer, or the copy without a stream, which waits.',
+    ),
+  ptxRejected: (name: string, call: string, words: string, log: string): MarlinError =>
+    new MarlinError(
+      'ptx-rejected',
+      `The driver cannot compile ${name}: ${call} failed with ${words}.${compilerLog(log)}`,
+      'If the compiler names a line, the program that wrote this PTX is wrong there; else compare .target with the GPU.',
+    ),
+  ptxTooNew: (name: string, version: string, driver: string, log: string): MarlinError =>
+    new MarlinError(
+      'ptx-too-new',
+      `The driver (CUDA ${driver}) does not understand PTX ${version}, in which ${name} is written.${compilerLog(log)}`,
+      'Update the NVIDIA driver, or emit an older PTX version.',
+    ),
+  gpuUnsupported: (name: string, target: string, device: string, capability: string): MarlinError =>
+    new MarlinError(
+      'gpu-unsupported',
+      `The GPU ${device} has compute capability ${capability} and cannot run ${name}, which is for ${target}.`,
+      'Emit the PTX for the compute capability of this GPU, or one below it.',
+    ),
+  kernelUnknown: (kernel: string, module: string): MarlinError =>
+    new MarlinError(
+      'kernel-unknown',
+      `There is no kernel ${kernel} in ${module}.`,
+      'Check the name after .entry in the PTX; it must be .visible.',
+    ),
+  jitOptionInvalid: (option: string, found: number, expected: string): MarlinError =>
+    new MarlinError('jit-option-invalid', `${option} ${found} is not usable.`, `Give ${option} ${expected}.`),
+  cacheFolderInvalid: (variable: string, value: string, why: string): MarlinError =>
+    new MarlinError(
+      'cache-folder-invalid',
+      `${variable} is ${value.trim() === '' ? '""' : value}: ${why}.`,
+      `Set ${variable} to the absolute path of a folder, or unset it.`,
+    ),
+  parametersMismatch: (kernel: string, detail: string): MarlinError =>
+    new MarlinError(
+      'parameters-mismatch',
+      `The declared parameters do not fit the kernel ${kernel}: ${detail}.`,
+      'Declare the parameters in the order and with the sizes of the .entry in the PTX.',
+    ),
+  parameterInvalid: (kernel: string, parameter: string, expected: string, found: string): MarlinError =>
+    new MarlinError(
+      'parameter-invalid',
+      `The parameter ${parameter} of the kernel ${kernel} must be ${expected}; found ${found}.`,
+      'Check the value given for it.',
+    ),
+  launchInvalid: (kernel: string, field: string, found: string, limit: string): MarlinError =>
+    new MarlinError(
+      'launch-invalid',
+      `The kernel ${kernel} cannot be launched with ${field} ${found}: ${limit}.`,
+      `Choose another ${field}.`,
+    ),
+  eventInvalid: (why: string): MarlinError =>
+    new MarlinError(
+      'event-invalid',
+      `The time between these events cannot be told: ${why}.`,
+      'Record both on a stream and synchronize with the later one first.',
+    ),
+  captureInvalid: (why: string): MarlinError =>
+    new MarlinError(
+      'capture-invalid',
+      `The work cannot be captured in a graph: ${why}.`,
+      'Inside of a capture only enqueue kernels, copies and fills on the stream that is captured.',
+    ),
+  graphChanged: (why: string): MarlinError =>
+    new MarlinError(
+      'graph-changed',
+      `The graph cannot be updated in place: ${why}.`,
+      'Instantiate the new graph instead.',
     ),
 
   // ---- the inside

@@ -10,6 +10,7 @@ import {
   type W4Matrix,
 } from './matrix.ts';
 import { Pool, type PoolOptions } from './pool.ts';
+import type { ActivationBits } from './rounding.ts';
 
 /** Rows of a tile of the 4-bit matrix kernel (assembly/w4.ts). */
 const TILE_ROWS = 12;
@@ -17,9 +18,6 @@ const TILE_ROWS = 12;
 const W4_SCRATCH_BYTES = 64 * 192 + 16 * 128;
 /** Tokens that the kernels for 16-bit weights and attention take together (assembly/panel.ts). */
 const PANEL_ROWS = 6;
-
-/** How activations are rounded for the 4-bit product: 8 or 16 bits, one scale per chunk of up to 128 inputs. */
-export type ActivationBits = 8 | 16;
 
 /** Attention's view of the key/value cache of one layer (layout: assembly/attention.ts). */
 export interface CpuCache {

@@ -65,7 +65,7 @@ export class Pool implements Disposable {
     const entry = new URL(`worker${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
     this.workers = mailboxes.map((mailbox, i) => {
       const workerData: WorkerStart = { memory, module, job, mailbox, scratch: scratches[i]! };
-      const worker = new Worker(entry, { workerData });
+      const worker = new Worker(entry, { workerData, execArgv: [] });
       worker.unref();
       return worker;
     });

@@ -2,7 +2,8 @@
 import { bf16ToNumber, f16ToNumber } from '../base/f16.ts';
 import { errors } from '../base/errors.ts';
 import { simdLevel } from '../cpu/kernels.ts';
-import { type ActivationBits, Cpu, type CpuCache, type CpuOptions } from '../cpu/cpu.ts';
+import { Cpu, type CpuCache, type CpuOptions } from '../cpu/cpu.ts';
+import type { ActivationBits } from '../cpu/rounding.ts';
 import { type Address, offset } from '../cpu/heap.ts';
 import { type Activation, loadW16, loadW4, type Matrix, type W4Source } from '../cpu/matrix.ts';
 import type { QuantizedMatrix } from '../formats/quantized.ts';

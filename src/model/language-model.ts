@@ -1,6 +1,6 @@
 // Opens a model folder on a device: configuration, weights, room for sequences. Knows no text and no command line.
 import { errors } from '../base/errors.ts';
-import type { ActivationBits } from '../cpu/cpu.ts';
+import type { ActivationBits } from '../cpu/rounding.ts';
 import { Checkpoint } from '../formats/checkpoint.ts';
 import {
   type GenerationDefaults,

@@ -1,0 +1,92 @@
+// The command line: a table of verbs, and what all of them share (--json, help with examples, exit codes).
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { z } from 'zod';
+import { errors } from '../base/errors.ts';
+import { chat } from './chat.ts';
+import { doctor } from './doctor.ts';
+import { evaluate } from './eval.ts';
+import { reportFailure, usageError } from './failure.ts';
+import { generate } from './generate.ts';
+import { inspect } from './inspect.ts';
+import { interruptible } from './interrupt.ts';
+import { createOutput, type Output, printJson, type Streams } from './output.ts';
+import { quantize } from './quantize.ts';
+import type { Verb } from './verb.ts';
+
+export const verbs: readonly Verb[] = [generate, chat, quantize, evaluate, inspect, doctor];
+
+const JSON_FLAG = ['--json', 'print one JSON object on standard output and nothing else there'] as const;
+
+/** The version in package.json, which lies two folders up both in a checkout and in the package. */
+export function packageVersion(): string {
+  const json: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  return z.object({ version: z.string() }).parse(json).version;
+}
+
+/** Runs one command line and returns the exit code: 0, 2 (the user can mend it), 130 (Ctrl-C), 1 (a bug). */
+export async function main(parameters: readonly string[], streams: Streams = process): Promise<number> {
+  const end = parameters.indexOf('--');
+  const json = parameters.slice(0, end < 0 ? undefined : end).includes('--json');
+  const output = createOutput(streams, json);
+  try {
+    return await interruptible(streams, async (signal) => {
+      try {
+        return await runVerb(parameters, output, signal);
+      } catch (error) {
+        return reportFailure(error, output);
+      }
+    });
+  } catch (error) {
+    return reportFailure(error, output);
+  }
+}
+
+async function runVerb(parameters: readonly string[], output: Output, signal: AbortSignal): Promise<number> {
+  let exitCode = 0;
+  let said = '';
+  const program = new Command('marlin')
+    .description('4-bit language models from TypeScript')
+    .version(packageVersion())
+    .option(...JSON_FLAG)
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => void (said += text), writeErr: () => undefined })
+    .helpCommand(true)
+    .addHelpText('after', examplesText(verbs.map((verb) => verb.examples[0]!)));
+  for (const verb of verbs) {
+    verb
+      .define(program.command(verb.name), async (work) => {
+        const result = await work(output, signal);
+        if (output.json) printJson(output, result);
+        exitCode = failedChecks(result) ? 2 : 0;
+      })
+      .option(...JSON_FLAG)
+      .addHelpText('after', examplesText(verb.examples));
+  }
+  const [first] = parameters.filter((parameter) => parameter !== '--json');
+  if (first === undefined) {
+    if (output.json) throw errors.commandInvalid('it names no verb', null);
+    program.outputHelp();
+    output.text(said);
+    return 2;
+  }
+  try {
+    await program.parseAsync([...parameters], { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    const verb = verbs.find(({ name }) => name === first);
+    if (error.exitCode !== 0) throw usageError(error, parameters, verb?.name ?? null);
+    if (!output.json) output.text(said);
+    else printJson(output, error.code === 'commander.version' ? { version: packageVersion() } : { help: said });
+    return 0;
+  }
+}
+
+function examplesText(examples: readonly string[]): string {
+  return `\nExamples:\n${examples.map((example) => `  $ ${example}\n`).join('')}`;
+}
+
+function failedChecks(result: unknown): boolean {
+  return typeof result === 'object' && result !== null && 'ok' in result && result.ok === false;
+}
