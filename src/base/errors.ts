@@ -178,6 +178,13 @@ export const errors = {
       `The model needs ${(bytes / 2 ** 30).toFixed(2)} GiB, and the CPU backend can hold 4 GiB.`,
       'Use a smaller model or a shorter --context, quantize it to 4 bits ("marlin quantize"), or run it on a GPU.',
     ),
+  cpuMemoryRefused: (bytes: number, cause: unknown): MarlinError =>
+    new MarlinError(
+      'cpu-memory-refused',
+      `The system does not give the ${(bytes / 2 ** 30).toFixed(2)} GiB that the model needs: ${reason(cause)}.`,
+      'Close other programs, raise the memory limit (ulimit -v, the container), or use a smaller model or --context.',
+      cause,
+    ),
   groupUnsupported: (group: number): MarlinError =>
     new MarlinError(
       'group-unsupported',

@@ -6,7 +6,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { Tokenizer } from '../text/tokenizer.ts';
 import { embeddedModel } from './flags.ts';
 import { main } from './main.ts';
-import { errorCodeOf, jsonOf, marlin, marlinHere, type Ran } from './run-marlin.ts';
+import { errorCodeOf, jsonOf, marlin, marlinHere, type Ran } from './run-marlin.fixture.ts';
 
 interface Told {
   readonly messages: readonly { readonly role: string; readonly content: string }[];

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { embeddedModel } from './flags.ts';
-import { jsonOf, marlin, marlinHere } from './run-marlin.ts';
+import { jsonOf, marlin, marlinHere } from './run-marlin.fixture.ts';
 
 test('--json says what a bug report needs', async () => {
   const ran = await marlin(['doctor', '--json']);

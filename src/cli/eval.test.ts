@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { embeddedModel } from './flags.ts';
 import { openFolder, openWeights } from './open.ts';
 import { createOutput } from './output.ts';
-import { errorCodeOf, jsonOf, marlin, marlinHere, temporaryFolder } from './run-marlin.ts';
+import { errorCodeOf, jsonOf, marlin, marlinHere, temporaryFolder } from './run-marlin.fixture.ts';
 
 const root = temporaryFolder();
 let files = 0;

@@ -3,7 +3,7 @@ import { PassThrough, Readable, Writable } from 'node:stream';
 import { describe, test } from 'node:test';
 import { embeddedModel } from './flags.ts';
 import { main } from './main.ts';
-import { errorCodeOf, jsonOf, marlin, marlinHere } from './run-marlin.ts';
+import { errorCodeOf, jsonOf, marlin, marlinHere } from './run-marlin.fixture.ts';
 
 const PROMPT = 'Once upon a time';
 const short = ['generate', PROMPT, '--max-tokens', '12', '--seed', '7'];

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { join } from 'node:path';
 import { embeddedModel } from './flags.ts';
-import { jsonOf, marlin, marlinHere, temporaryFolder, writeSourceModel } from './run-marlin.ts';
+import { jsonOf, marlin, marlinHere, temporaryFolder, writeSourceModel } from './run-marlin.fixture.ts';
 
 const root = temporaryFolder();
 const source = writeSourceModel(root, { attention_bias: true });

@@ -5,7 +5,7 @@ import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { packageVersion } from './main.ts';
-import { marlinScript, temporaryFolder } from './run-marlin.ts';
+import { marlinScript, temporaryFolder } from './run-marlin.fixture.ts';
 
 const root = temporaryFolder();
 mkdirSync(join(root, 'bin'));

@@ -17,7 +17,7 @@ import {
   marlinScript,
   temporaryFolder,
   writeSourceModel,
-} from './run-marlin.ts';
+} from './run-marlin.fixture.ts';
 
 const root = temporaryFolder();
 const names = verbs.map(({ name }) => name);

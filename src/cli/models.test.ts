@@ -4,7 +4,7 @@ import { cpSync, readFileSync, renameSync, rmSync, statSync, truncateSync, write
 import { join } from 'node:path';
 import { beforeEach, describe, test } from 'node:test';
 import { Checkpoint } from '../formats/checkpoint.ts';
-import { errorCodeOf, marlinHere, temporaryFolder, writeSourceModel } from './run-marlin.ts';
+import { errorCodeOf, marlinHere, temporaryFolder, writeSourceModel } from './run-marlin.fixture.ts';
 
 const root = temporaryFolder();
 const good = writeSourceModel(root);

@@ -13,7 +13,7 @@ import {
   marlinScript,
   temporaryFolder,
   writeSourceModel,
-} from './run-marlin.ts';
+} from './run-marlin.fixture.ts';
 
 const root = temporaryFolder();
 const source = writeSourceModel(root);

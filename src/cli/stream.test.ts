@@ -3,7 +3,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { describe, test } from 'node:test';
 import { neutralSampling, Sampler } from '../model/sampling.ts';
 import type { Sequence } from '../model/sequence.ts';
-import { tinyByteFallbackJson, tinyConfig, tinyTokenizer } from '../text/tiny-tokenizers.ts';
+import { tinyByteFallbackJson, tinyConfig, tinyTokenizer } from '../text/tiny-tokenizers.fixture.ts';
 import { Tokenizer } from '../text/tokenizer.ts';
 import { createOutput } from './output.ts';
 import { speeds, stream, type StreamRequest } from './stream.ts';

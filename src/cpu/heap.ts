@@ -48,15 +48,23 @@ export class Heap {
     return this.top;
   }
 
-  /** `bytes` zeroed bytes, aligned to 64. There is no free: the whole heap goes at once. Errors: 'cpu-memory-exceeded' beyond 4 GiB. */
+  /** `bytes` zeroed bytes, aligned to 64. There is no free: the whole heap goes at once. Errors: 'cpu-memory-exceeded' beyond 4 GiB, 'cpu-memory-refused'. */
   allocate(bytes: number): Address {
     const address = this.top;
     const top = Math.ceil((address + bytes) / 64) * 64;
     const missing = Math.ceil((top - this.memory.buffer.byteLength) / PAGE);
     if (top > MAX_PAGES * PAGE) throw errors.cpuMemoryExceeded(top);
-    if (missing > 0) this.memory.grow(missing);
+    if (missing > 0) this.grow(missing, top);
     this.top = top;
     return brand(address);
+  }
+
+  private grow(pages: number, bytes: number): void {
+    try {
+      this.memory.grow(pages);
+    } catch (cause) {
+      throw errors.cpuMemoryRefused(bytes, cause);
+    }
   }
 
   bytes(address: Address, length: number): Uint8Array {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { openModel, type OpenModelOptions } from './language-model.ts';
-import { type TinyConfig, tinyModel, writeModel } from './tiny-model.ts';
+import { type TinyConfig, tinyModel, writeModel } from './tiny-model.fixture.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'language-model-'));
 after(() => rmSync(root, { recursive: true }));

@@ -15,7 +15,7 @@ import { quantizeRtn } from '../quantize/rtn.ts';
 import { CpuOps, type CpuOpsOptions } from './cpu.ts';
 import { openModel, type OpenModelOptions } from './language-model.ts';
 import { Llama } from './llama.ts';
-import { readReference, referenceLogits } from './reference-llama.ts';
+import { readReference, referenceLogits } from './reference-llama.fixture.ts';
 import { newSequence, type Sequence } from './sequence.ts';
 import {
   quantizedTensors,
@@ -25,7 +25,7 @@ import {
   type TinyConfig,
   tinyModel,
   writeModel,
-} from './tiny-model.ts';
+} from './tiny-model.fixture.ts';
 import { Weights } from './weights.ts';
 
 // Limits on ||logits - reference|| / ||reference||; the first two hold for every single token.

@@ -9,7 +9,7 @@ import { readModelConfig } from '../formats/config.ts';
 import { Llama } from './llama.ts';
 import type { Ops } from './ops.ts';
 import { newSequence, type Sequence } from './sequence.ts';
-import { tinyModel, writeModel } from './tiny-model.ts';
+import { tinyModel, writeModel } from './tiny-model.fixture.ts';
 import { Weights } from './weights.ts';
 
 const VOCAB = 61;

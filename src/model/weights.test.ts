@@ -12,7 +12,14 @@ import { readModelConfig } from '../formats/config.ts';
 import { dequantize, type QuantizedMatrix } from '../formats/quantized.ts';
 import { quantizeRtn } from '../quantize/rtn.ts';
 import { openModel } from './language-model.ts';
-import { floatTensor, quantizedTensors, replaceModules, type Tensor, tinyModel, writeModel } from './tiny-model.ts';
+import {
+  floatTensor,
+  quantizedTensors,
+  replaceModules,
+  type Tensor,
+  tinyModel,
+  writeModel,
+} from './tiny-model.fixture.ts';
 import { type MatrixSource, Weights } from './weights.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'weights-'));

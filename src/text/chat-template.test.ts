@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, describe, test } from 'node:test';
 import { type ChatMessage, ChatTemplate, type RenderOptions } from './chat-template.ts';
-import { tinyConfig, tinyTokenizer } from './tiny-tokenizers.ts';
+import { tinyConfig, tinyTokenizer } from './tiny-tokenizers.fixture.ts';
 
 const messages: readonly ChatMessage[] = [
   { role: 'user', content: ' Hello ' },

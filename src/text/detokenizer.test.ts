@@ -9,7 +9,7 @@ import {
   tinyMetaspaceJson,
   tinySpecials,
   tinyTokenizer,
-} from './tiny-tokenizers.ts';
+} from './tiny-tokenizers.fixture.ts';
 import { Tokenizer } from './tokenizer.ts';
 
 function stream(tokenizer: Tokenizer, ids: ArrayLike<number>, skipSpecialTokens: boolean): string[] {

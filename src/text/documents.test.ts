@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import * as fc from 'fast-check';
 import { encodeDocuments, windows } from './documents.ts';
-import { tinyTokenizer } from './tiny-tokenizers.ts';
+import { tinyTokenizer } from './tiny-tokenizers.fixture.ts';
 
 const tokenizer = tinyTokenizer();
 const [BOS, EOS] = [0, 1];

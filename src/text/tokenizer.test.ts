@@ -11,7 +11,7 @@ import {
   tinyMetaspaceJson,
   tinySpecials,
   tinyTokenizer,
-} from './tiny-tokenizers.ts';
+} from './tiny-tokenizers.fixture.ts';
 import { Tokenizer } from './tokenizer.ts';
 
 const tokenizer = tinyTokenizer();

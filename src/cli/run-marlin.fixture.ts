@@ -7,7 +7,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { text as readAll } from 'node:stream/consumers';
 import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { type TinyConfig, tinyModel, writeModel } from '../model/tiny-model.ts';
+import { type TinyConfig, tinyModel, writeModel } from '../model/tiny-model.fixture.ts';
 import { embeddedModel } from './flags.ts';
 import { main } from './main.ts';
 
