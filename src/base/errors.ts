@@ -388,9 +388,9 @@ export const errors = {
       `Choose a GPU from 0 to ${count - 1}; CUDA_VISIBLE_DEVICES changes the count.`,
     ),
   cudaFailed: (call: string, subject: string | null, words: string, fix: string): MarlinError =>
-    new MarlinError('cuda-failed', `${call} failed${subject === null ? '' : ` for ${subject}`}: ${words}.`, fix),
+    new MarlinError('cuda-failed', `${call} failed${subject === null ? '' : ` for ${subject}`}: ${words}.`, `${fix}.`),
   gpuFault: (call: string, suspects: string, words: string, fix: string): MarlinError =>
-    new MarlinError('gpu-fault', `${suspects} failed on the GPU: ${words}; ${call} told.`, fix),
+    new MarlinError('gpu-fault', `${suspects} failed on the GPU: ${words}; ${call} told.`, `${fix}.`),
   gpuContextDead: (fault: MarlinError): MarlinError =>
     new MarlinError(
       'gpu-context-dead',

@@ -27,6 +27,8 @@ export const classOf: Readonly<Record<Kind, RegClass>> = {
 export interface LaneMeaning {
   readonly kind: 'lane';
   readonly expression: string;
+  /** A move: f32 operands are patterns, not numbers, so that a signalling NaN passes as it is. */
+  readonly raw?: boolean;
 }
 
 /** What a warp does together: memory, other lanes, tensor cores. Asked of a machine, so that ptx/ need not know the simulator. */
@@ -56,4 +58,9 @@ export interface Op {
   /** Operands as text; without it `name dst, src...;`. */
   readonly format?: (dst: readonly string[], src: readonly string[]) => string;
   readonly meaning: Meaning;
+}
+
+/** As what kind an operation's meaning takes an operand or gives its result: a move sees the pattern of an f32. */
+export function computedAs(op: Op, kind: Kind): Kind {
+  return kind === 'f32' && op.meaning.kind === 'lane' && op.meaning.raw === true ? 'b32' : kind;
 }

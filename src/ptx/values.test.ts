@@ -24,7 +24,7 @@ describe('constants fold to what the instruction means', () => {
         assert.equal(u32(a).sub(b).known, (a - b + 2 ** 32) % 2 ** 32);
         assert.equal(u32(a).mul(b).known, Number((BigInt(a) * BigInt(b)) % 2n ** 32n));
         assert.equal(u32(a).div(b).known, b === 0 ? 0xffffffff : Math.floor(a / b));
-        assert.equal(u32(a).mod(b).known, b === 0 ? a : a % b);
+        assert.equal(u32(a).mod(b).known, b === 0 ? 0xffffffff : a % b);
         assert.equal(u32(a).min(b).known, Math.min(a, b));
       }),
     );

@@ -4,7 +4,7 @@ import * as m from './arithmetic.ts';
 import type { Builder } from './builder.ts';
 import * as isa from './isa/lane.ts';
 import { evaluate } from './javascript.ts';
-import type { Op } from './op.ts';
+import { computedAs, type Op } from './op.ts';
 import { elemBytes, type ElemType, type Immediate, isReg, type Operand } from './program.ts';
 
 /** Numbers are known when the kernel is built; values when it runs. */
@@ -52,12 +52,12 @@ function folder(op: Op): (...operands: number[]) => number {
 
 /** 32-bit pattern of a folded result, by the kind the operation writes. */
 function resultBits(op: Op, value: number): number {
-  return (op.dst[0] === 'f32' ? m.f32Bits(value) : value | 0) >>> 0;
+  return (computedAs(op, op.dst[0]!) === 'f32' ? m.f32Bits(value) : value | 0) >>> 0;
 }
 
 function operandNumber(op: Op, index: number, immediate: Immediate): number {
   const bits = Number(immediate.bits);
-  return op.src[index] === 'f32' ? m.f32(bits) : bits | 0;
+  return computedAs(op, op.src[index]!) === 'f32' ? m.f32(bits) : bits | 0;
 }
 
 /** Emits `op`, or folds it when every operand is a constant. */

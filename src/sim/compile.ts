@@ -3,7 +3,7 @@
 import * as arithmetic from '../ptx/arithmetic.ts';
 import { f32 as numberOf } from '../ptx/arithmetic.ts';
 import { evaluate } from '../ptx/javascript.ts';
-import type { Kind } from '../ptx/op.ts';
+import { computedAs, type Kind } from '../ptx/op.ts';
 import { type Block, type Instr, isReg, type Operand, type Program, type Reg, type Stmt } from '../ptx/program.ts';
 import type { Warp } from './warp.ts';
 
@@ -34,10 +34,11 @@ export function compile(program: Program, counters: Counters): Compiled {
   const lines: string[] = [];
   const emit = (line: string): void => void lines.push(line);
 
-  const place = (reg: Reg): string =>
-    `${reg.cls === 'b64' ? 'D' : reg.cls === 'f32' ? 'F' : 'I'}[${slotOf[reg.id]} + l]`;
+  /** A register of a lane; an f32 as its pattern when `kind` says so. */
+  const place = (reg: Reg, kind: Kind = 'f32'): string =>
+    `${reg.cls === 'b64' ? 'D' : reg.cls === 'f32' && kind === 'f32' ? 'F' : 'I'}[${slotOf[reg.id]} + l]`;
   const value = (operand: Operand, kind: Kind): string => {
-    if (isReg(operand)) return place(operand);
+    if (isReg(operand)) return place(operand, kind);
     const bits = Number(operand.bits);
     if (kind !== 'f32') return kind === 'global' || kind === 'u64' ? String(bits) : String(bits | 0);
     const x = numberOf(bits);
@@ -50,9 +51,9 @@ export function compile(program: Program, counters: Counters): Compiled {
     const names = ['a', 'b', 'c', 'd'];
     const text = op.meaning.expression.replace(
       /(?<![\w.])[abcd](?!\w)/g,
-      (name) => `(${value(src[names.indexOf(name)]!, op.src[names.indexOf(name)]!)})`,
+      (name) => `(${value(src[names.indexOf(name)]!, computedAs(op, op.src[names.indexOf(name)]!))})`,
     );
-    return `${place(dst[0]!)} = ${text};`;
+    return `${place(dst[0]!, computedAs(op, op.dst[0]!))} = ${text};`;
   };
 
   const lanes = (statements: readonly string[], nested: boolean): void => {

@@ -7,10 +7,11 @@ interface LaneOptions {
   readonly needs?: Target;
   readonly version?: number;
   readonly format?: Op['format'];
+  readonly raw?: boolean;
 }
 
 function lane(name: string, dst: Kind, src: readonly Kind[], expression: string, options: LaneOptions = {}): Op {
-  const { registersOnly = [], needs = 'sm_80', version = 7.0, format } = options;
+  const { registersOnly = [], needs = 'sm_80', version = 7.0, format, raw = false } = options;
   return {
     name,
     dst: [dst],
@@ -18,7 +19,7 @@ function lane(name: string, dst: Kind, src: readonly Kind[], expression: string,
     registersOnly,
     needs,
     version,
-    meaning: { kind: 'lane', expression },
+    meaning: { kind: 'lane', expression, raw },
     ...(format === undefined ? {} : { format }),
   };
 }
@@ -34,7 +35,7 @@ export const mulU32: Op = lane('mul.lo.u32', 'u32', ['u32', 'u32'], 'Math.imul(a
 export const mulHiU32: Op = lane('mul.hi.u32', 'u32', ['u32', 'u32'], 'm.mulHigh(a, b)');
 export const madU32: Op = lane('mad.lo.u32', 'u32', ['u32', 'u32', 'u32'], 'Math.imul(a, b) + c');
 export const divU32: Op = lane('div.u32', 'u32', ['u32', 'u32'], '(b === 0 ? -1 : (a >>> 0) / (b >>> 0))');
-export const remU32: Op = lane('rem.u32', 'u32', ['u32', 'u32'], '(b === 0 ? a : (a >>> 0) % (b >>> 0))');
+export const remU32: Op = lane('rem.u32', 'u32', ['u32', 'u32'], '(b === 0 ? -1 : (a >>> 0) % (b >>> 0))');
 export const minU32: Op = lane('min.u32', 'u32', ['u32', 'u32'], 'Math.min(a >>> 0, b >>> 0)');
 export const maxU32: Op = lane('max.u32', 'u32', ['u32', 'u32'], 'Math.max(a >>> 0, b >>> 0)');
 export const minS32: Op = lane('min.s32', 's32', ['s32', 's32'], 'Math.min(a, b)');
@@ -123,13 +124,13 @@ export const pairOf: Op = lane('mov.b32', 'b32', ['b16', 'b16'], '((a & 0xffff) 
 
 // ---- moves, choices, comparisons
 export const movB32: Op = lane('mov.b32', 'b32', ['b32'], 'a');
-export const movF32: Op = lane('mov.f32', 'f32', ['f32'], 'a');
+export const movF32: Op = lane('mov.f32', 'f32', ['f32'], 'a', { raw: true });
 export const movB64: Op = lane('mov.b64', 'u64', ['u64'], 'a');
 export const movPred: Op = lane('mov.pred', 'pred', ['pred'], 'a');
-export const bitsOfF32: Op = lane('mov.b32', 'b32', ['f32'], 'm.f32Bits(a)', { registersOnly: [0] });
-export const f32OfBits: Op = lane('mov.b32', 'f32', ['b32'], 'm.f32(a)', { registersOnly: [0] });
+export const bitsOfF32: Op = lane('mov.b32', 'b32', ['f32'], 'a', { registersOnly: [0], raw: true });
+export const f32OfBits: Op = lane('mov.b32', 'f32', ['b32'], 'a', { registersOnly: [0], raw: true });
 export const selectB32: Op = lane('selp.b32', 'b32', ['b32', 'b32', 'pred'], '(c ? a : b)');
-export const selectF32: Op = lane('selp.f32', 'f32', ['f32', 'f32', 'pred'], '(c ? a : b)');
+export const selectF32: Op = lane('selp.f32', 'f32', ['f32', 'f32', 'pred'], '(c ? a : b)', { raw: true });
 
 export const ltU32: Op = lane('setp.lt.u32', 'pred', ['u32', 'u32'], '(a >>> 0 < b >>> 0 ? 1 : 0)');
 export const leU32: Op = lane('setp.le.u32', 'pred', ['u32', 'u32'], '(a >>> 0 <= b >>> 0 ? 1 : 0)');

@@ -1,0 +1,63 @@
+// Whole programs on the GPU and on the simulator: loops, branches, shuffles, shared memory, tensor cores.
+import type { Context } from '../../src/cuda/context.ts';
+import { Random } from '../../src/base/random.ts';
+import { relativeError } from '../../src/base/stats.ts';
+import { tileProduct, vectorAdd, warpSum } from '../../src/sim/programs.fixture.ts';
+import { simulate } from '../../src/sim/simulate.ts';
+import type { Comparison } from './lane.ts';
+import { runOnGpu } from './run-program.ts';
+
+export function comparePrograms(context: Context): Comparison[] {
+  const random = new Random(9);
+  const n = 100_001;
+  const [a, b] = [random.fillNormal(new Float32Array(n)), random.fillNormal(new Float32Array(n))];
+  const compare = (
+    name: string,
+    run: (out: Float32Array, gpu: boolean) => void,
+    length: number,
+    bound: number,
+  ): Comparison => {
+    const [simulated, real] = [new Float32Array(length), new Float32Array(length)];
+    run(simulated, false);
+    run(real, true);
+    const error = relativeError(real, simulated);
+    return { name, ok: error <= bound, detail: `relative difference ${error.toExponential(1)} (at most ${bound})` };
+  };
+  const [A, B] = [
+    Float16Array.from({ length: 1024 }, () => random.normal()),
+    Float16Array.from({ length: 512 }, () => random.normal()),
+  ];
+  return [
+    compare(
+      'vector add',
+      (c, gpu) => {
+        const [grid, args] = [[Math.ceil(n / 256)] as const, { a, b, c, n }];
+        if (gpu) runOnGpu(context, vectorAdd, grid, args);
+        else simulate(vectorAdd, { grid, args });
+      },
+      n,
+      0,
+    ),
+    compare(
+      'sum of a warp',
+      (y, gpu) => {
+        const args = { x: a, y, n: 3200 };
+        if (gpu) runOnGpu(context, warpSum, [1], args);
+        else simulate(warpSum, { grid: [1], args });
+      },
+      2,
+      0,
+    ),
+    // The order in which a tensor core adds is not documented: a few roundings of f32 are allowed.
+    compare(
+      'tile product on tensor cores',
+      (C, gpu) => {
+        const args = { A, B, C };
+        if (gpu) runOnGpu(context, tileProduct(), [1], args);
+        else simulate(tileProduct(), { grid: [1], args });
+      },
+      128,
+      1e-6,
+    ),
+  ];
+}

@@ -1,0 +1,42 @@
+// npm run gpu:bundle: writes .gpu/, a folder that runs the GPU tests on a host with neither Node nor npm (python3 unpacks Node there).
+import { execFileSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const target = '.gpu';
+const nodeArchive = join(target, 'node.xz');
+mkdirSync(target, { recursive: true });
+
+// Stripped and compressed, Node 24 is 27 MB instead of 127; it changes seldom, so an archive that is there is kept.
+if (!existsSync(nodeArchive)) {
+  const stripped = join(target, 'node');
+  cpSync(process.execPath, stripped);
+  execFileSync('strip', [stripped]);
+  execFileSync('xz', ['-9', '--threads=0', '--force', stripped]);
+}
+for (const folder of ['src', 'test', 'node_modules']) rmSync(join(target, folder), { recursive: true, force: true });
+cpSync('src', join(target, 'src'), { recursive: true, filter: (path) => !path.endsWith('.test.ts') });
+cpSync('test/gpu', join(target, 'test', 'gpu'), { recursive: true });
+cpSync('node_modules/koffi', join(target, 'node_modules', 'koffi'), { recursive: true });
+cpSync('node_modules/@koromix', join(target, 'node_modules', '@koromix'), { recursive: true });
+writeFileSync(join(target, 'package.json'), '{ "type": "module" }\n');
+writeFileSync(
+  join(target, 'run'),
+  `#!/usr/bin/env bash
+# ./run test [--json FILE]: every GPU test of this bundle; exit code 0 when all agree.
+set -euo pipefail
+cd "$(dirname "$0")"
+if [ ! -x ./node ]; then
+  python3 -c "import lzma, shutil; shutil.copyfileobj(lzma.open('node.xz'), open('node.part', 'wb'))"
+  chmod +x node.part && mv node.part node
+fi
+case "\${1:-}" in
+  test) shift; exec ./node test/gpu/main.ts "$@" ;;
+  *) echo "usage: ./run test [--json FILE]" >&2; exit 2 ;;
+esac
+`,
+  { mode: 0o755 },
+);
+console.log(
+  `${target}/ is ready: node.xz ${(statSync(nodeArchive).size / 1e6).toFixed(1)} MB; start it with ${target}/run test`,
+);
