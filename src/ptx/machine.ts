@@ -18,6 +18,12 @@ export interface Machine {
 
   /** Reads `words` 32-bit words an active lane, `wordBytes` 4, or one value of 1, 2 or 8 bytes. */
   load(space: Space, instr: Instr, address: Operand, targets: readonly Reg[], wordBytes: number): void;
+  /** Begins to copy `bytes` a lane from global to shared memory; the data is there only after a wait for its group. */
+  beginCopy(instr: Instr, to: Operand, from: Operand, bytes: number): void;
+  /** Closes the group of copies begun since the last commit. */
+  commitCopies(): void;
+  /** Waits until at most `pending` of this warp's groups are under way; then this warp sees their data. */
+  waitCopies(pending: number): void;
   /** Rows of 16 bytes at the lanes' shared addresses, dealt out as ldmatrix says. */
   loadMatrices(instr: Instr, address: Operand, targets: readonly Reg[]): void;
   store(space: Space, instr: Instr, address: Operand, values: readonly Operand[], wordBytes: number): void;

@@ -163,6 +163,19 @@ export class K {
     this.builder.emit(memory.store('global', 1, 'f32'), [], [to.operand, value.operand]);
   }
 
+  /** Begins to copy 4, 8 or 16 bytes a lane (all of them aligned to that) into shared memory; nobody may read them before a wait and a barrier. */
+  cpAsync<T extends ElemType>(to: Shared<T>, from: Global<NoInfer<T>>, bytes: 4 | 8 | 16 = 16): void {
+    this.builder.emit(memory.copyAsync[bytes], [], [to.operand, from.operand]);
+  }
+  /** Closes the group of copies begun since the last commit. */
+  cpAsyncCommit(): void {
+    this.builder.emit(memory.commitCopies, [], []);
+  }
+  /** Waits until at most `pending` of the thread's groups are under way: its own copies are then there, those of others after a barrier. */
+  cpAsyncWait(pending: number): void {
+    this.builder.emit(memory.waitCopies(pending), [], []);
+  }
+
   /** All threads of the CTA wait for each other; what they wrote before is seen by all after. */
   barSync(): void {
     this.builder.emit(warp.barSync, [], []);

@@ -2,7 +2,14 @@
 import type { Where } from '../ptx/program.ts';
 
 export type FindingKind =
-  'race' | 'uninitialised' | 'out-of-bounds' | 'misaligned' | 'bank-conflict' | 'divergence' | 'deadlock';
+  | 'race'
+  | 'unwaited-copy'
+  | 'uninitialised'
+  | 'out-of-bounds'
+  | 'misaligned'
+  | 'bank-conflict'
+  | 'divergence'
+  | 'deadlock';
 
 export interface Finding {
   readonly kind: FindingKind;
@@ -22,6 +29,8 @@ const fixes: Readonly<Record<FindingKind, string>> = {
   'bank-conflict':
     'Lay the rows out so that lanes of one phase hit different banks: swizzled(), or a padding of 16 bytes a row.',
   divergence: 'Every lane of the warp must reach this instruction together: move it out of the k.if.',
+  'unwaited-copy':
+    'Wait for its group (k.cpAsyncWait) in the thread that began it, and put k.barSync between that and the other threads.',
   deadlock: 'Something waits for what never comes: look at who waits, and who should have arrived.',
 };
 

@@ -44,6 +44,8 @@ export class SharedMemory {
   readonly writerEpoch: Int32Array;
   /** [word][warp] */
   readonly readClock: Int32Array;
+  /** One more than the warp whose asynchronous copy to the word is under way; 0 without. */
+  readonly copying: Int16Array;
   readonly warps: number;
 
   constructor(bytes: number, warps: number) {
@@ -52,6 +54,7 @@ export class SharedMemory {
     this.bytes = new Uint8Array(words * 4);
     this.view = new DataView(this.bytes.buffer);
     this.written = new Uint8Array(words * 4);
+    this.copying = new Int16Array(words);
     this.writerWarp = new Int16Array(words).fill(-1);
     this.writerClock = new Int32Array(words);
     this.writerLane = new Int8Array(words);

@@ -2,6 +2,7 @@
 import { kernel } from '../ptx/kernel.ts';
 import { rows, swizzled } from '../ptx/layout.ts';
 import type { Program } from '../ptx/program.ts';
+import { f32 } from '../ptx/values.ts';
 
 /** c = a + b over n elements. */
 export const vectorAdd: Program<{ readonly a: 'f32*'; readonly b: 'f32*'; readonly c: 'f32*'; readonly n: 'u32' }> =
@@ -98,4 +99,42 @@ export function tileProduct({ swizzle = true, barrier = true }: TileOptions = {}
       });
     },
   );
+}
+
+export interface PipelineOptions {
+  /** Groups that may be under way while a stage is read; 1 is right for two stages, 2 reads what has not come. */
+  readonly pending?: number;
+  /** The barrier before a stage is filled again. */
+  readonly barrier?: boolean;
+}
+
+/** y[i] = sum over `tiles` tiles of 128 f32 of x[tile][i], through two stages of shared memory filled by asynchronous copies ahead of their use. */
+export function pipelinedSum(
+  tiles: number,
+  { pending = 1, barrier = true }: PipelineOptions = {},
+): Program<{ readonly x: 'f32*'; readonly y: 'f32*' }> {
+  const tile = rows('f32', [1, 128]);
+  return kernel({ name: 'pipelined_sum', threads: 128, params: { x: 'f32*', y: 'f32*' } }, (k, { x, y }) => {
+    const stages = k.shared(tile, 2);
+    // A quarter of the threads copies 16 bytes each; every thread then reads what another one copied.
+    const fetch = (index: number): void => {
+      k.if(k.thread.lt(32), () => {
+        const at = k.thread.mul(4);
+        k.cpAsync(stages.at(at.add((index % 2) * 128)), x.at(at.add(index * 128)));
+      });
+      k.cpAsyncCommit();
+    };
+    const total = k.var(f32(0));
+    fetch(0);
+    for (let i = 0; i < tiles; i++) {
+      if (i + 1 < tiles) fetch(i + 1);
+      else k.cpAsyncCommit();
+      k.cpAsyncWait(pending);
+      k.barSync();
+      const [word] = k.ldShared(stages.at(k.thread.xor(1).add((i % 2) * 128)), 1);
+      total.set(total.add(word!.asF32()));
+      if (barrier) k.barSync();
+    }
+    k.stF32(y.at(k.thread.xor(1)), total);
+  });
 }

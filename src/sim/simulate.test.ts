@@ -6,7 +6,7 @@ import { relativeError } from '../base/stats.ts';
 import { kernel } from '../ptx/kernel.ts';
 import { rows } from '../ptx/layout.ts';
 import { describe as text, type FindingKind } from './findings.ts';
-import { tileProduct, vectorAdd, warpSum } from './programs.fixture.ts';
+import { pipelinedSum, tileProduct, vectorAdd, warpSum } from './programs.fixture.ts';
 import { simulate, type Simulation } from './simulate.ts';
 
 const SEEDS = Array.from({ length: 20 }, (_, seed) => seed);
@@ -51,6 +51,26 @@ describe('right programs', () => {
       assert.ok(relativeError(C, expected) < 1e-6);
     }
   });
+});
+
+const pipelined = (
+  options?: Parameters<typeof pipelinedSum>[1],
+  seed = 0,
+): { y: Float32Array; simulation: Simulation } => {
+  const x = Float32Array.from({ length: 5 * 128 }, (_, i) => i);
+  const y = new Float32Array(128).fill(Number.NaN);
+  return { y, simulation: simulate(pipelinedSum(5, options), { grid: [1], args: { x, y }, seed }) };
+};
+
+test('asynchronous copies in two stages are right in any order of warps', () => {
+  for (const seed of SEEDS) {
+    const { y, simulation } = pipelined({}, seed);
+    assert.deepEqual(simulation.findings.map(text), []);
+    assert.deepEqual(
+      [...y],
+      Array.from({ length: 128 }, (_, i) => 5 * i + 1280),
+    );
+  }
 });
 
 /** The one finding there must be, at a line of the named file. */
@@ -100,6 +120,17 @@ describe('planted mistakes', () => {
       k.stGlobal(x.at(k.lane), [value!]);
     });
     only('race', run(program), 'simulate.test.ts');
+  });
+
+  test('reading a copy that was not waited for', () => {
+    only('unwaited-copy', pipelined({ pending: 2 }).simulation, 'programs.fixture.ts');
+  });
+
+  test('filling a stage that others may still read', () => {
+    const kinds = new Set(
+      SEEDS.flatMap((seed) => pipelined({ barrier: false }, seed).simulation.findings.map((f) => f.kind)),
+    );
+    assert.ok(kinds.has('race') || kinds.has('unwaited-copy'), [...kinds].join());
   });
 
   test('reading shared memory that nobody wrote', () => {

@@ -11,6 +11,15 @@ export interface Waiting {
   readonly ready: () => boolean;
 }
 
+/** An asynchronous copy under way. */
+interface Copy {
+  readonly instr: Instr;
+  readonly lane: number;
+  readonly to: number;
+  readonly from: number;
+  readonly bytes: number;
+}
+
 export class Warp implements Machine {
   readonly index: number;
   readonly cta: Index3;
@@ -22,6 +31,8 @@ export class Warp implements Machine {
   readonly clock: Int32Array;
   active = -1;
   waiting: Waiting | null = null;
+  /** Groups of asynchronous copies under way, oldest first; the last one is still open. */
+  private copies: Copy[][] = [[]];
   /** Counts the places where all lanes met. */
   epoch = 0;
   private readonly home: Cta;
@@ -125,6 +136,37 @@ export class Warp implements Machine {
     }
   }
 
+  beginCopy(instr: Instr, to: Operand, from: Operand, bytes: number): void {
+    const targets = this.addresses('shared', instr, to, bytes);
+    for (let lane = 0; lane < 32; lane++) {
+      const target = targets[lane];
+      if (target === undefined) continue;
+      const source = this.read(from, lane);
+      if (!this.inGlobal(instr, source, bytes, lane)) continue;
+      this.noteWrite(instr, target, bytes, lane);
+      this.home.shared.copying.fill(this.index + 1, target >> 2, (target + bytes) >> 2);
+      this.copies.at(-1)?.push({ instr, lane, to: target, from: source, bytes });
+    }
+  }
+
+  commitCopies(): void {
+    this.copies.push([]);
+  }
+
+  waitCopies(pending: number): void {
+    const { shared, global } = this.home;
+    // The open group does not count.
+    while (this.copies.length - 1 > pending) {
+      for (const { instr, lane, to, from, bytes } of this.copies.shift()!) {
+        const buffer = global.at(from)!;
+        const start = from - buffer.address;
+        shared.bytes.set(buffer.bytes.subarray(start, start + bytes), to);
+        shared.copying.fill(0, to >> 2, (to + bytes) >> 2);
+        this.noteWrite(instr, to, bytes, lane);
+      }
+    }
+  }
+
   loadMatrices(instr: Instr, address: Operand, targets: readonly Reg[]): void {
     const { shared } = this.home;
     for (const [i, reg] of targets.entries()) {
@@ -203,7 +245,13 @@ export class Warp implements Machine {
     const { shared, findings } = this.home;
     for (let word = at >> 2; word < (at + bytes + 3) >> 2; word++) {
       const writer = shared.writerWarp[word]!;
-      if (writer < 0 || shared.written[Math.max(at, word * 4)] === 0)
+      if (shared.copying[word] !== 0) {
+        findings.report(
+          'unwaited-copy',
+          instr.where,
+          `lane ${lane} of warp ${this.index} reads shared byte ${word * 4} while a copy by warp ${shared.copying[word]! - 1} is under way`,
+        );
+      } else if (writer < 0 || shared.written[Math.max(at, word * 4)] === 0)
         findings.report(
           'uninitialised',
           instr.where,
@@ -228,6 +276,13 @@ export class Warp implements Machine {
     const { shared, findings } = this.home;
     for (let word = at >> 2; word < (at + bytes + 3) >> 2; word++) {
       const writer = shared.writerWarp[word]!;
+      if (shared.copying[word] !== 0) {
+        findings.report(
+          'unwaited-copy',
+          instr.where,
+          `lane ${lane} of warp ${this.index} writes shared byte ${word * 4} while a copy by warp ${shared.copying[word]! - 1} is under way`,
+        );
+      }
       if (writer >= 0 && writer !== this.index && shared.writerClock[word]! > this.clock[writer]!) {
         findings.report(
           'race',

@@ -2,7 +2,7 @@
 import type { Context } from '../../src/cuda/context.ts';
 import { Random } from '../../src/base/random.ts';
 import { relativeError } from '../../src/base/stats.ts';
-import { tileProduct, vectorAdd, warpSum } from '../../src/sim/programs.fixture.ts';
+import { pipelinedSum, tileProduct, vectorAdd, warpSum } from '../../src/sim/programs.fixture.ts';
 import { simulate } from '../../src/sim/simulate.ts';
 import type { Comparison } from './lane.ts';
 import { runOnGpu } from './run-program.ts';
@@ -46,6 +46,16 @@ export function comparePrograms(context: Context): Comparison[] {
         else simulate(warpSum, { grid: [1], args });
       },
       2,
+      0,
+    ),
+    compare(
+      'asynchronous copies in two stages',
+      (y, gpu) => {
+        const args = { x: a, y };
+        if (gpu) runOnGpu(context, pipelinedSum(40), [1], args);
+        else simulate(pipelinedSum(40), { grid: [1], args });
+      },
+      128,
       0,
     ),
     // The order in which a tensor core adds is not documented: a few roundings of f32 are allowed.

@@ -84,3 +84,46 @@ export function store(space: Space, words: 1 | 2 | 4, kind: 'b32' | 'f32' | 'b16
     ),
   );
 }
+
+/**
+ * Copies 4, 8 or 16 bytes a lane from global to shared memory without a register, under way until waited for (PTX ISA 9.7.9.25.3.1).
+ * 16 bytes go past the first-level cache (.cg); fewer cannot.
+ */
+export const copyAsync: Readonly<Record<4 | 8 | 16, Op>> = {
+  4: copyAsyncOp(4),
+  8: copyAsyncOp(8),
+  16: copyAsyncOp(16),
+};
+
+function copyAsyncOp(bytes: 4 | 8 | 16): Op {
+  const name = `cp.async.${bytes === 16 ? 'cg' : 'ca'}.shared.global`;
+  return warp(
+    `${name} ${bytes}`,
+    [],
+    ['shared', 'global'],
+    (_, [to, from]) => `${name} [${to}], [${from}], ${bytes};`,
+    (machine, instr) => machine.beginCopy(instr, instr.src[0]!, instr.src[1]!, bytes),
+  );
+}
+
+export const commitCopies: Op = warp(
+  'cp.async.commit_group',
+  [],
+  [],
+  () => 'cp.async.commit_group;',
+  (machine) => machine.commitCopies(),
+);
+
+/** Waits until at most `pending` groups of the thread are under way. */
+export function waitCopies(pending: number): Op {
+  const name = `cp.async.wait_group ${pending}`;
+  return once(name, () =>
+    warp(
+      name,
+      [],
+      [],
+      () => `${name};`,
+      (machine) => machine.waitCopies(pending),
+    ),
+  );
+}
