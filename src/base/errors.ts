@@ -509,6 +509,26 @@ export const errors = {
       'Instantiate the new graph instead.',
     ),
 
+  // ---- devices
+  bufferForeign: (parameter: string, device: string): MarlinError =>
+    new MarlinError(
+      'buffer-foreign',
+      `The argument ${parameter} is no buffer of the device ${device}.`,
+      'Pass a buffer that this very device allocated; copy the contents over if they are elsewhere.',
+    ),
+  bufferRange: (buffer: string, asked: number, bytes: number): MarlinError =>
+    new MarlinError(
+      'buffer-range',
+      `${asked} bytes do not fit the buffer "${buffer}" of ${bytes} bytes.`,
+      'Allocate a larger buffer, or copy less.',
+    ),
+  simulationFindings: (kernel: string, findings: readonly string[]): MarlinError =>
+    new MarlinError(
+      'simulation-findings',
+      `The simulator found mistakes in the kernel ${kernel}:\n${findings.map((finding) => `  ${finding}\n`).join('')}On a GPU none of them would be told.`,
+      'Mend the lines that are named.',
+    ),
+
   // ---- the inside
   internal: (what: string): MarlinError =>
     new MarlinError(

@@ -26,16 +26,33 @@ export interface Simulation {
 }
 
 export function simulate<S extends ParamSpec>(program: Program<S>, options: SimulateOptions<S>): Simulation {
-  const [x, y = 1, z = 1] = options.grid;
+  return simulateLaunch(
+    program,
+    options.grid,
+    new Map(Object.entries<ArrayBufferView | number>(options.args)),
+    options.seed ?? 0,
+  );
+}
+
+/** The same with arguments by name, for callers that have them so; each parameter must have one. */
+export function simulateLaunch(
+  program: Program,
+  grid: readonly [x: number, y?: number, z?: number],
+  args: ReadonlyMap<string, ArrayBufferView | number>,
+  seed: number,
+): Simulation {
+  const [x, y = 1, z = 1] = grid;
   const findings = new Findings();
   const counters: Counters = { instructions: 0 };
   const global = new GlobalMemory();
   const parameters = new Map<string, number>();
   for (const [name, type] of Object.entries<ParamType>(program.params)) {
-    const arg: ArrayBufferView | number = options.args[name]!;
+    const arg = args.get(name);
     if (typeof arg === 'number') parameters.set(name, arg);
-    else if (pointee(type) !== null)
+    else if (arg !== undefined && pointee(type) !== null) {
       parameters.set(name, global.add(new Uint8Array(arg.buffer, arg.byteOffset, arg.byteLength)).address);
+    } else
+      throw new TypeError(`${program.name} has a parameter ${name} of type ${type}, and no such argument was given`);
   }
   const context = {
     compiled: compile(program, counters),
@@ -46,7 +63,7 @@ export function simulate<S extends ParamSpec>(program: Program<S>, options: Simu
     parameters,
     findings,
   };
-  const random = new Random(options.seed ?? 0);
+  const random = new Random(seed);
   for (let cz = 0; cz < z; cz++) {
     for (let cy = 0; cy < y; cy++) {
       for (let cx = 0; cx < x; cx++) new Cta(context, { x: cx, y: cy, z: cz }).run(random);

@@ -1,10 +1,10 @@
 // Every lane instruction on the GPU and on the simulator, over random and edge operands: equal bits, or within the stated error.
-import type { Context } from '../../src/cuda/context.ts';
+import type { Device } from '../../src/device/device.ts';
 import { Random } from '../../src/base/random.ts';
 import { f32 } from '../../src/ptx/arithmetic.ts';
 import { laneInputs, laneOps, laneProgram, tolerances } from '../../src/sim/lane-programs.fixture.ts';
 import { simulate } from '../../src/sim/simulate.ts';
-import { runOnGpu } from './run-program.ts';
+import { runOnDevice } from './run-program.ts';
 
 export interface Comparison {
   readonly name: string;
@@ -15,7 +15,7 @@ export interface Comparison {
 const COUNT = 1 << 14;
 const hex = (bits: number): string => `0x${bits.toString(16).padStart(8, '0')}`;
 
-export function compareLaneInstructions(context: Context): Comparison[] {
+export function compareLaneInstructions(device: Device): Comparison[] {
   return laneOps.map((op, index) => {
     const random = new Random(1000 + index);
     const [a, b, c, d] = [0, 1, 2, 3].map((i) => laneInputs(op.src[i] ?? 'b32', COUNT, random));
@@ -23,7 +23,7 @@ export function compareLaneInstructions(context: Context): Comparison[] {
     const [simulated, real] = [new Uint32Array(COUNT), new Uint32Array(COUNT)];
     const program = laneProgram(op, 'lane');
     simulate(program, { grid: [COUNT / 256], args: { ...inputs, out: simulated } });
-    runOnGpu(context, program, [COUNT / 256], { ...inputs, out: real });
+    runOnDevice(device, program, [COUNT / 256], { ...inputs, out: real });
     const tolerance = tolerances.get(op);
     const isFloat = op.dst[0] === 'f32';
     let different = 0;

@@ -1,13 +1,13 @@
 // Whole programs on the GPU and on the simulator: loops, branches, shuffles, shared memory, tensor cores.
-import type { Context } from '../../src/cuda/context.ts';
+import type { Device } from '../../src/device/device.ts';
 import { Random } from '../../src/base/random.ts';
 import { relativeError } from '../../src/base/stats.ts';
 import { pipelinedSum, tileProduct, vectorAdd, warpSum } from '../../src/sim/programs.fixture.ts';
 import { simulate } from '../../src/sim/simulate.ts';
 import type { Comparison } from './lane.ts';
-import { runOnGpu } from './run-program.ts';
+import { runOnDevice } from './run-program.ts';
 
-export function comparePrograms(context: Context): Comparison[] {
+export function comparePrograms(device: Device): Comparison[] {
   const random = new Random(9);
   const n = 100_001;
   const [a, b] = [random.fillNormal(new Float32Array(n)), random.fillNormal(new Float32Array(n))];
@@ -32,7 +32,7 @@ export function comparePrograms(context: Context): Comparison[] {
       'vector add',
       (c, gpu) => {
         const [grid, args] = [[Math.ceil(n / 256)] as const, { a, b, c, n }];
-        if (gpu) runOnGpu(context, vectorAdd, grid, args);
+        if (gpu) runOnDevice(device, vectorAdd, grid, args);
         else simulate(vectorAdd, { grid, args });
       },
       n,
@@ -42,7 +42,7 @@ export function comparePrograms(context: Context): Comparison[] {
       'sum of a warp',
       (y, gpu) => {
         const args = { x: a, y, n: 3200 };
-        if (gpu) runOnGpu(context, warpSum, [1], args);
+        if (gpu) runOnDevice(device, warpSum, [1], args);
         else simulate(warpSum, { grid: [1], args });
       },
       2,
@@ -52,7 +52,7 @@ export function comparePrograms(context: Context): Comparison[] {
       'asynchronous copies in two stages',
       (y, gpu) => {
         const args = { x: a, y };
-        if (gpu) runOnGpu(context, pipelinedSum(40), [1], args);
+        if (gpu) runOnDevice(device, pipelinedSum(40), [1], args);
         else simulate(pipelinedSum(40), { grid: [1], args });
       },
       128,
@@ -63,7 +63,7 @@ export function comparePrograms(context: Context): Comparison[] {
       'tile product on tensor cores',
       (C, gpu) => {
         const args = { A, B, C };
-        if (gpu) runOnGpu(context, tileProduct(), [1], args);
+        if (gpu) runOnDevice(device, tileProduct(), [1], args);
         else simulate(tileProduct(), { grid: [1], args });
       },
       128,

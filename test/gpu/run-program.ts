@@ -1,49 +1,24 @@
-// Runs a Program on the GPU with host arrays for its buffers, as simulate() does on the CPU: same arguments, same effect.
-import type { Context } from '../../src/cuda/context.ts';
-import { prepare } from '../../src/cuda/launch.ts';
-import { allocate, copyToDevice, copyToHost } from '../../src/cuda/memory.ts';
-import { loadModule } from '../../src/cuda/module.ts';
-import type { Parameter, Value } from '../../src/cuda/parameters.ts';
-import { createStream } from '../../src/cuda/stream.ts';
-import { pointee } from '../../src/ptx/kernel.ts';
-import { print } from '../../src/ptx/print.ts';
-import { elemBytes, type ParamSpec, type ParamType, type Program } from '../../src/ptx/program.ts';
+// Runs a Program on a device with host arrays for its buffers, as simulate() does: same arguments, same effect.
+import type { Device, DeviceArgs, DeviceBuffer, Grid } from '../../src/device/device.ts';
+import type { ParamSpec, Program } from '../../src/ptx/program.ts';
 import type { Args } from '../../src/sim/simulate.ts';
 
-export function runOnGpu<S extends ParamSpec>(
-  context: Context,
-  program: Program<S>,
-  grid: readonly [x: number, y?: number, z?: number],
-  args: Args<S>,
-): void {
-  const { major, minor } = context.device.capability;
-  using module = loadModule(context, print(program, { arch: major === 9 && minor === 0 ? 'sm_90a' : program.target }), {
-    label: program.name,
-  });
-  using stream = createStream(context);
+export function runOnDevice<S extends ParamSpec>(device: Device, program: Program<S>, grid: Grid, args: Args<S>): void {
   using owned = new DisposableStack();
-  const parameters: Parameter[] = [];
-  const values: Value[] = [];
   const back: (() => void)[] = [];
-  for (const [name, type] of Object.entries<ParamType>(program.params)) {
-    const arg: ArrayBufferView | number = args[name]!;
-    const elem = pointee(type);
-    if (typeof arg === 'number' || elem === null) {
-      parameters.push({ name, type: type === 'f32' || type === 's32' ? type : 'u32' });
-      values.push(Number(arg));
+  const values: Record<string, DeviceBuffer | number> = {};
+  for (const [name, arg] of Object.entries<ArrayBufferView | number>(args)) {
+    if (typeof arg === 'number') {
+      values[name] = arg;
       continue;
     }
-    const buffer = owned.use(allocate(context, arg.byteLength, name));
-    copyToDevice(buffer, arg);
-    parameters.push({ name, type: 'pointer', align: elemBytes[elem] });
-    values.push(buffer);
-    back.push(() => copyToHost(arg, buffer));
+    const buffer = owned.use(device.allocate(arg.byteLength, name));
+    buffer.write(arg);
+    values[name] = buffer;
+    back.push(() => buffer.read(arg));
   }
-  prepare(module.kernel(program.name), parameters, values, {
-    grid,
-    block: program.threads,
-    sharedBytes: program.sharedBytes,
-  }).launch(stream);
-  stream.synchronize();
+  using kernel = device.load(program);
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- built key by key from the arguments of the same program
+  kernel.launch(grid, values as DeviceArgs<S>);
   for (const copy of back) copy();
 }
