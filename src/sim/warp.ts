@@ -3,6 +3,7 @@ import type { Index3, Machine, Space } from '../ptx/machine.ts';
 import { type Instr, isReg, type Operand, type Reg, type Where } from '../ptx/program.ts';
 import { conflictWays, lanesPerPhase } from './banks.ts';
 import type { Cta } from './cta.ts';
+import { noteRead, noteWrite } from './shadow.ts';
 
 /** Why a warp does not go on, and when it can. */
 export interface Waiting {
@@ -36,6 +37,7 @@ export class Warp implements Machine {
   /** Counts the places where all lanes met. */
   epoch = 0;
   private readonly home: Cta;
+  private readonly laneAddresses = new Float64Array(32);
 
   constructor(home: Cta, index: number, slots: { readonly words: number; readonly doubles: number }) {
     this.home = home;
@@ -99,12 +101,13 @@ export class Warp implements Machine {
     const bytes = wordBytes * targets.length;
     const addresses = this.addresses(space, instr, address, bytes);
     for (let lane = 0; lane < 32; lane++) {
-      const from = addresses[lane];
-      if (from === undefined) continue;
-      const view = space === 'shared' ? this.home.shared.view : this.home.global.at(from)!.view;
-      const base = space === 'shared' ? from : from - this.home.global.at(from)!.address;
-      if (space === 'shared') this.checkRead(instr, from, bytes, lane);
-      for (const [i, reg] of targets.entries()) this.put(reg, lane, view, base + i * wordBytes, wordBytes);
+      const from = addresses[lane]!;
+      if (Number.isNaN(from)) continue;
+      const buffer = space === 'shared' ? null : this.home.global.at(from)!;
+      const view = buffer === null ? this.home.shared.view : buffer.view;
+      const base = buffer === null ? from : from - buffer.address;
+      if (buffer === null) this.noteRead(instr, from, bytes, lane);
+      for (let i = 0; i < targets.length; i++) this.put(targets[i]!, lane, view, base + i * wordBytes, wordBytes);
     }
   }
 
@@ -120,14 +123,14 @@ export class Warp implements Machine {
     const bytes = wordBytes * values.length;
     const addresses = this.addresses(space, instr, address, bytes);
     for (let lane = 0; lane < 32; lane++) {
-      const to = addresses[lane];
-      if (to === undefined) continue;
+      const to = addresses[lane]!;
+      if (Number.isNaN(to)) continue;
       const buffer = space === 'shared' ? null : this.home.global.at(to)!;
       const view = buffer === null ? this.home.shared.view : buffer.view;
       const base = buffer === null ? to : to - buffer.address;
-      if (space === 'shared') this.noteWrite(instr, to, bytes, lane);
-      for (const [i, value] of values.entries()) {
-        const bits = this.bitsOf(value, lane);
+      if (buffer === null) this.noteWrite(instr, to, bytes, lane);
+      for (let i = 0; i < values.length; i++) {
+        const bits = this.bitsOf(values[i]!, lane);
         if (wordBytes === 8) view.setBigUint64(base + i * 8, BigInt(bits), true);
         else if (wordBytes === 2) view.setUint16(base + i * 2, bits, true);
         else if (wordBytes === 1) view.setUint8(base + i, bits);
@@ -139,8 +142,8 @@ export class Warp implements Machine {
   beginCopy(instr: Instr, to: Operand, from: Operand, bytes: number): void {
     const targets = this.addresses('shared', instr, to, bytes);
     for (let lane = 0; lane < 32; lane++) {
-      const target = targets[lane];
-      if (target === undefined) continue;
+      const target = targets[lane]!;
+      if (Number.isNaN(target)) continue;
       const source = this.read(from, lane);
       if (!this.inGlobal(instr, source, bytes, lane)) continue;
       this.noteWrite(instr, target, bytes, lane);
@@ -171,20 +174,20 @@ export class Warp implements Machine {
     const { shared } = this.home;
     for (const [i, reg] of targets.entries()) {
       const rows = Array.from({ length: 8 }, (_, r) => this.read(address, 8 * i + r));
-      const ways = conflictWays(rows, 16);
+      const ways = conflictWays(rows, 16, 0, 8);
       if (ways > 1) this.home.findings.report('bank-conflict', instr.where, `${ways}-way, rows of matrix ${i}`);
       for (const [r, row] of rows.entries()) if (!this.inShared(instr, row, 16, 8 * i + r)) return;
       for (let lane = 0; lane < 32; lane++) {
         const at = rows[lane >> 2]! + 4 * (lane & 3);
-        this.checkRead(instr, at, 4, lane);
+        this.noteRead(instr, at, 4, lane);
         this.integers[this.home.slotOf(reg) + lane] = shared.view.getInt32(at, true);
       }
     }
   }
 
-  /** The address of each active lane that may be used; misuse is reported, and the lane left out. */
-  private addresses(space: Space, instr: Instr, address: Operand, bytes: number): (number | undefined)[] {
-    const found: (number | undefined)[] = Array.from({ length: 32 });
+  /** The address of each active lane that may be used, NaN for the others; misuse is reported, and the lane left out. Valid until the next call. */
+  private addresses(space: Space, instr: Instr, address: Operand, bytes: number): Float64Array {
+    const found = this.laneAddresses.fill(Number.NaN);
     for (let lane = 0; lane < 32; lane++) {
       if (((this.active >>> lane) & 1) === 0) continue;
       const at = this.read(address, lane);
@@ -195,13 +198,10 @@ export class Warp implements Machine {
     return found;
   }
 
-  private countBanks(instr: Instr, addresses: readonly (number | undefined)[], bytes: number): void {
+  private countBanks(instr: Instr, addresses: Float64Array, bytes: number): void {
     const step = lanesPerPhase(bytes);
     for (let first = 0; first < 32; first += step) {
-      const ways = conflictWays(
-        addresses.slice(first, first + step).flatMap((at) => at ?? []),
-        bytes,
-      );
+      const ways = conflictWays(addresses, bytes, first, first + step);
       if (ways > 1)
         this.home.findings.report('bank-conflict', instr.where, `${ways}-way, lanes ${first}..${first + step - 1}`);
     }
@@ -241,70 +241,12 @@ export class Warp implements Machine {
     return false;
   }
 
-  private checkRead(instr: Instr, at: number, bytes: number, lane: number): void {
-    const { shared, findings } = this.home;
-    for (let word = at >> 2; word < (at + bytes + 3) >> 2; word++) {
-      const writer = shared.writerWarp[word]!;
-      if (shared.copying[word] !== 0) {
-        findings.report(
-          'unwaited-copy',
-          instr.where,
-          `lane ${lane} of warp ${this.index} reads shared byte ${word * 4} while a copy by warp ${shared.copying[word]! - 1} is under way`,
-        );
-      } else if (writer < 0 || shared.written[Math.max(at, word * 4)] === 0)
-        findings.report(
-          'uninitialised',
-          instr.where,
-          `lane ${lane} of warp ${this.index} reads shared byte ${Math.max(at, word * 4)}`,
-        );
-      else if (
-        writer !== this.index
-          ? shared.writerClock[word]! > this.clock[writer]!
-          : shared.writerLane[word] !== lane && shared.writerEpoch[word] === this.epoch
-      ) {
-        findings.report(
-          'race',
-          instr.where,
-          `lane ${lane} of warp ${this.index} reads shared byte ${word * 4}, written by lane ${shared.writerLane[word]} of warp ${writer} with nothing between`,
-        );
-      }
-      shared.readClock[word * shared.warps + this.index] = this.clock[this.index]!;
-    }
+  private noteRead(instr: Instr, at: number, bytes: number, lane: number): void {
+    noteRead(this.home.shared, this.home.findings, this, { where: instr.where, lane, at, bytes });
   }
 
   private noteWrite(instr: Instr, at: number, bytes: number, lane: number): void {
-    const { shared, findings } = this.home;
-    for (let word = at >> 2; word < (at + bytes + 3) >> 2; word++) {
-      const writer = shared.writerWarp[word]!;
-      if (shared.copying[word] !== 0) {
-        findings.report(
-          'unwaited-copy',
-          instr.where,
-          `lane ${lane} of warp ${this.index} writes shared byte ${word * 4} while a copy by warp ${shared.copying[word]! - 1} is under way`,
-        );
-      }
-      if (writer >= 0 && writer !== this.index && shared.writerClock[word]! > this.clock[writer]!) {
-        findings.report(
-          'race',
-          instr.where,
-          `lane ${lane} of warp ${this.index} writes shared byte ${word * 4}, written by warp ${writer} with nothing between`,
-        );
-      }
-      for (let warp = 0; warp < shared.warps; warp++) {
-        if (warp !== this.index && shared.readClock[word * shared.warps + warp]! > this.clock[warp]!) {
-          findings.report(
-            'race',
-            instr.where,
-            `lane ${lane} of warp ${this.index} writes shared byte ${word * 4}, read by warp ${warp} with nothing between`,
-          );
-        }
-      }
-      shared.writerWarp[word] = this.index;
-      shared.writerClock[word] = this.clock[this.index]!;
-      shared.writerLane[word] = lane;
-      shared.writerEpoch[word] = this.epoch;
-    }
-    shared.written.fill(1, at, at + bytes);
+    noteWrite(this.home.shared, this.home.findings, this, { where: instr.where, lane, at, bytes });
   }
 }
 
