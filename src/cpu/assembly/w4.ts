@@ -2,9 +2,9 @@
 //
 // Weights: quads of 4 output rows; a quad is one v128 per word (8 inputs): lane r holds row r's eight nibbles, input 8w + i in nibble i.
 // So `word & 0x0f` is the even inputs of four rows and `word >> 4` the odd ones, each four bytes a row: what one dot instruction wants.
-// Four quads lie interleaved, word by word, so that a vector product reads its weights as one stream (four streams within a page: 30 % slower).
+// Four quads lie interleaved, word by word, so that a vector product reads its weights as one stream (0.60 ms for a token's products instead of 0.72).
 // Activations: a tile of R int8 rows, per word R x 4 even bytes, then R x 4 odd bytes; each row has, per chunk of K, a scale (f32)
-// and minus the sum of its bytes (i32), so that sum((code - zero) * x) = sum(code * x) + zero * minusSum stays in integers.
+// and -8 times the sum of its bytes (i32): sum((code - 8) * x) is that plus sum(code * x), all in integers; another zero point corrects it.
 // A 16-bit activation is two rows (high byte with 256 times the scale, low byte): the kernels do not know the difference.
 import { dot, madd, nibbleMask } from './simd';
 
