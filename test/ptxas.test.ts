@@ -8,6 +8,7 @@ import { after, describe, test } from 'node:test';
 import { has } from '../src/ptx/builder.ts';
 import { print } from '../src/ptx/print.ts';
 import type { Program, Target } from '../src/ptx/program.ts';
+import { dense16 } from '../src/kernels/dense16/kernel.ts';
 import { laneOps, laneProgram } from '../src/sim/lane-programs.fixture.ts';
 import { pipelinedSum, tileProduct, vectorAdd, warpSum } from '../src/sim/programs.fixture.ts';
 
@@ -16,6 +17,7 @@ const programs: readonly Program[] = [
   warpSum,
   tileProduct(),
   pipelinedSum(5),
+  dense16({ m: 1024, n: 1024, k: 1024 }),
   ...laneOps.map((op, i) => laneProgram(op, `lane_${i}`)),
 ];
 const targets: readonly Target[] = ['sm_80', 'sm_86', 'sm_89', 'sm_90a', 'sm_120'];

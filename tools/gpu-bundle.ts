@@ -14,16 +14,18 @@ if (!existsSync(nodeArchive)) {
   execFileSync('strip', [stripped]);
   execFileSync('xz', ['-9', '--threads=0', '--force', stripped]);
 }
-for (const folder of ['src', 'test', 'node_modules']) rmSync(join(target, folder), { recursive: true, force: true });
+for (const folder of ['src', 'test', 'bench', 'node_modules'])
+  rmSync(join(target, folder), { recursive: true, force: true });
 cpSync('src', join(target, 'src'), { recursive: true, filter: (path) => !path.endsWith('.test.ts') });
 cpSync('test/gpu', join(target, 'test', 'gpu'), { recursive: true });
+cpSync('bench/gpu', join(target, 'bench', 'gpu'), { recursive: true });
 cpSync('node_modules/koffi', join(target, 'node_modules', 'koffi'), { recursive: true });
 cpSync('node_modules/@koromix', join(target, 'node_modules', '@koromix'), { recursive: true });
 writeFileSync(join(target, 'package.json'), '{ "type": "module" }\n');
 writeFileSync(
   join(target, 'run'),
   `#!/usr/bin/env bash
-# ./run test [--json FILE]: every GPU test of this bundle; exit code 0 when all agree.
+# ./run test [--json FILE]: every GPU test of this bundle; exit code 0 when all agree. ./run bench: the GPU benchmarks.
 set -euo pipefail
 cd "$(dirname "$0")"
 if [ ! -x ./node ]; then
@@ -32,7 +34,8 @@ if [ ! -x ./node ]; then
 fi
 case "\${1:-}" in
   test) shift; exec ./node test/gpu/main.ts "$@" ;;
-  *) echo "usage: ./run test [--json FILE]" >&2; exit 2 ;;
+  bench) exec ./node bench/gpu/dense16.ts ;;
+  *) echo "usage: ./run test [--json FILE] | bench" >&2; exit 2 ;;
 esac
 `,
   { mode: 0o755 },

@@ -480,3 +480,8 @@ export function half2(lower: number, upper: number = lower): F16x2 {
 export function bf16x2(lower: number, upper: number = lower): Bf16x2 {
   return new Bf16x2(word(m.packBf16(upper, lower)), null);
 }
+
+/** Two f32 rounded to a pair of halves. */
+export function pairOfHalves(lower: F32, upper: F32): F16x2 {
+  return compute(F16x2, isa.packF16, [upper, lower]);
+}

@@ -1,6 +1,8 @@
 // Whole programs on the GPU and on the simulator: loops, branches, shuffles, shared memory, tensor cores.
 import type { Device } from '../../src/device/device.ts';
 import { Random } from '../../src/base/random.ts';
+import { dense16 } from '../../src/kernels/dense16/kernel.ts';
+import { dense16Reference } from '../../src/kernels/dense16/reference.ts';
 import { relativeError } from '../../src/base/stats.ts';
 import { pipelinedSum, tileProduct, vectorAdd, warpSum } from '../../src/sim/programs.fixture.ts';
 import { simulate } from '../../src/sim/simulate.ts';
@@ -28,6 +30,7 @@ export function comparePrograms(device: Device): Comparison[] {
     Float16Array.from({ length: 512 }, () => random.normal()),
   ];
   return [
+    denseProduct(device),
     compare(
       'vector add',
       (c, gpu) => {
@@ -70,4 +73,20 @@ export function comparePrograms(device: Device): Comparison[] {
       1e-6,
     ),
   ];
+}
+
+/** Against float64: f16 output rounds by up to 2^-11. */
+function denseProduct(device: Device): Comparison {
+  const random = new Random(3);
+  const shape = { m: 256, n: 384, k: 640 };
+  const A = Float16Array.from({ length: shape.m * shape.k }, () => random.normal());
+  const B = Float16Array.from({ length: shape.n * shape.k }, () => random.normal());
+  const C = new Float16Array(shape.m * shape.n).fill(Number.NaN);
+  runOnDevice(device, dense16(shape), [shape.m / 128, shape.n / 128], { A, B, C });
+  const error = relativeError(C, dense16Reference(A, B, shape));
+  return {
+    name: 'dense f16 product',
+    ok: error < 5e-4,
+    detail: `relative error ${error.toExponential(1)} (below 5e-4)`,
+  };
 }
