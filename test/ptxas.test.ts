@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { has } from '../src/ptx/builder.ts';
+import { everything } from '../src/ptx/everything.fixture.ts';
 import { print } from '../src/ptx/print.ts';
 import type { Program, Target } from '../src/ptx/program.ts';
 import { dense16 } from '../src/kernels/dense16/kernel.ts';
@@ -13,6 +14,7 @@ import { laneOps, laneProgram } from '../src/sim/lane-programs.fixture.ts';
 import { pipelinedSum, tileProduct, vectorAdd, warpSum } from '../src/sim/programs.fixture.ts';
 
 const programs: readonly Program[] = [
+  everything,
   vectorAdd,
   warpSum,
   tileProduct(),

@@ -1,7 +1,6 @@
 // Fragments of the tensor cores: what a lane holds of a matrix. The role is part of the type, so that A, B and C cannot be mixed up.
-import type { Bf16x2, F16x2 } from './values.ts';
 import type { Var } from './trace.ts';
-import type { F32 } from './values.ts';
+import type { Bf16x2, F16x2, F32 } from './values.ts';
 
 type Halves<T extends 'f16' | 'bf16'> = T extends 'f16' ? F16x2 : Bf16x2;
 

@@ -15,7 +15,7 @@ function authorSites(sites: readonly NodeJS.CallSite[]): Site[] {
   const found: Site[] = [];
   for (const site of sites) {
     const file = site.getFileName() ?? '';
-    if (file.startsWith(ours) && !file.includes('.test.')) {
+    if (file.startsWith(ours) && !/\.(test|fixture)\./.test(file)) {
       // Back in the language after author frames: this is kernel() calling the body; what called kernel() is not part of it.
       if (found.length > 0) break;
       continue;

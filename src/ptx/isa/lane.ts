@@ -24,7 +24,6 @@ function lane(name: string, dst: Kind, src: readonly Kind[], expression: string,
   };
 }
 
-const hex: LaneOptions = {};
 /** f16x2 and bf16x2 arithmetic has no immediates (ptxas: "Arguments mismatch"). */
 const noImmediates: LaneOptions = { registersOnly: [0, 1, 2] };
 
@@ -50,7 +49,7 @@ export const shlB32: Op = lane('shl.b32', 'b32', ['b32', 'u32'], 'm.shl(a, b)');
 export const shrU32: Op = lane('shr.u32', 'u32', ['u32', 'u32'], 'm.shrUnsigned(a, b)');
 export const funnelLeft: Op = lane('shf.l.wrap.b32', 'b32', ['b32', 'b32', 'u32'], 'm.funnelLeft(a, b, c)');
 export const funnelRight: Op = lane('shf.r.wrap.b32', 'b32', ['b32', 'b32', 'u32'], 'm.funnelRight(a, b, c)');
-export const lop3: Op = lane('lop3.b32', 'b32', ['b32', 'b32', 'b32', 'b32'], 'm.lop3(a, b, c, d)', hex);
+export const lop3: Op = lane('lop3.b32', 'b32', ['b32', 'b32', 'b32', 'b32'], 'm.lop3(a, b, c, d)');
 export const prmt: Op = lane('prmt.b32', 'b32', ['b32', 'b32', 'b32'], 'm.prmt(a, b, c)');
 export const popc: Op = lane('popc.b32', 'u32', ['b32'], 'm.popc(a)');
 export const clz: Op = lane('clz.b32', 'u32', ['b32'], 'm.clz(a)');

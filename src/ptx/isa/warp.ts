@@ -23,7 +23,6 @@ function special(register: string, version: number, value: (machine: Machine, la
 }
 
 export const threadIndex: Op = special('tid.x', 7.0, (machine, lane) => machine.thread(lane));
-export const laneIndex: Op = special('laneid', 7.0, (_, lane) => lane);
 export const ctaX: Op = special('ctaid.x', 7.0, (machine) => machine.cta.x);
 export const ctaY: Op = special('ctaid.y', 7.0, (machine) => machine.cta.y);
 export const ctaZ: Op = special('ctaid.z', 7.0, (machine) => machine.cta.z);
