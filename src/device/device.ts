@@ -1,5 +1,5 @@
 // One face for the simulator and the GPU: memory, kernels, launches. What is written against it runs on both.
-import type { ParamSpec, Program } from '../ptx/program.ts';
+import type { ParamSpec, Program, TensorType } from '../ptx/program.ts';
 
 /** Memory of a device. Dispose frees it. */
 export interface DeviceBuffer extends Disposable {
@@ -10,9 +10,16 @@ export interface DeviceBuffer extends Disposable {
   read(into: ArrayBufferView): void;
 }
 
-/** What a launch takes for each declared parameter: a buffer of the same device for a pointer, a number otherwise. */
+/** A matrix by rows that starts where its buffer does, for a parameter that is a tensor. */
+export interface DeviceTensor {
+  readonly buffer: DeviceBuffer;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** What a launch takes for each declared parameter: a buffer of the same device for a pointer, a matrix in one for a tensor, a number otherwise. */
 export type DeviceArgs<S extends ParamSpec> = {
-  readonly [P in keyof S]: S[P] extends `${string}*` ? DeviceBuffer : number;
+  readonly [P in keyof S]: S[P] extends TensorType ? DeviceTensor : S[P] extends `${string}*` ? DeviceBuffer : number;
 };
 
 /** CTAs in x, y, z. */

@@ -10,7 +10,7 @@ import { createStream, type Stream } from '../cuda/stream.ts';
 import { pointee } from '../ptx/kernel.ts';
 import { print } from '../ptx/print.ts';
 import { elemBytes, type ParamSpec, type ParamType, type Program, type Target } from '../ptx/program.ts';
-import type { Device, DeviceBuffer, LoadedKernel } from './device.ts';
+import type { Device, DeviceBuffer, DeviceTensor, LoadedKernel } from './device.ts';
 
 class NvidiaBuffer implements DeviceBuffer {
   readonly device: NvidiaDevice;
@@ -66,7 +66,8 @@ export class NvidiaDevice implements Device {
     });
     return {
       launch: (grid, args) => {
-        const values = types.map(([name]): Value => this.valueOf(name, args[name]!));
+        const given: Readonly<Record<string, DeviceBuffer | DeviceTensor | number>> = args;
+        const values = types.map(([name]): Value => this.valueOf(name, given[name]!));
         prepare(kernel, parameters, values, {
           grid,
           block: program.threads,
@@ -84,8 +85,9 @@ export class NvidiaDevice implements Device {
     return major === 9 && minor === 0 ? 'sm_90a' : program.target;
   }
 
-  private valueOf(name: string, value: DeviceBuffer | number): Value {
+  private valueOf(name: string, value: DeviceBuffer | DeviceTensor | number): Value {
     if (typeof value === 'number') return value;
+    if ('buffer' in value) throw new TypeError(`${name} is a tensor, and tensors are not passed yet`);
     if (!(value instanceof NvidiaBuffer) || value.device !== this) throw errors.bufferForeign(name, this.name);
     return value.memory;
   }

@@ -2,8 +2,8 @@
 import { errors } from '../base/errors.ts';
 import type { ParamSpec, Program } from '../ptx/program.ts';
 import { describe } from '../sim/findings.ts';
-import { simulateLaunch } from '../sim/simulate.ts';
-import type { Device, DeviceArgs, DeviceBuffer, Grid, LoadedKernel } from './device.ts';
+import { type HostTensor, simulateLaunch } from '../sim/simulate.ts';
+import type { Device, DeviceArgs, DeviceBuffer, DeviceTensor, Grid, LoadedKernel } from './device.ts';
 
 /** Contents of fresh memory: a pattern that is a NaN in every float format, so that reading it shows. */
 const UNDEFINED_BYTE = 0xff;
@@ -69,15 +69,20 @@ export class SimulatedDevice implements Device {
   }
 
   private run<S extends ParamSpec>(program: Program<S>, grid: Grid, args: DeviceArgs<S>): void {
-    const values = Object.entries<DeviceBuffer | number>(args).map(
-      ([name, value]): [string, ArrayBufferView | number] => [name, this.valueOf(name, value)],
+    const values = Object.entries<DeviceBuffer | DeviceTensor | number>(args).map(
+      ([name, value]): [string, ArrayBufferView | HostTensor | number] => [name, this.valueOf(name, value)],
     );
     const { findings } = simulateLaunch(program, grid, new Map(values), this.seed);
     if (findings.length > 0) throw errors.simulationFindings(program.name, findings.map(describe));
   }
 
-  private valueOf(name: string, value: DeviceBuffer | number): ArrayBufferView | number {
+  private valueOf(name: string, value: DeviceBuffer | DeviceTensor | number): ArrayBufferView | HostTensor | number {
     if (typeof value === 'number') return value;
+    if ('buffer' in value) return { ...value, data: this.memoryOf(name, value.buffer) };
+    return this.memoryOf(name, value);
+  }
+
+  private memoryOf(name: string, value: DeviceBuffer): Uint8Array {
     if (!(value instanceof SimulatedBuffer) || value.device !== this) throw errors.bufferForeign(name, this.name);
     return value.alive();
   }

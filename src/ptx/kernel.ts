@@ -1,19 +1,45 @@
 // A kernel: a name, typed parameters, and a function that is run once to build its program.
 import { Builder } from './builder.ts';
-import { parameter } from './isa/warp.ts';
-import type { ElemType, ParamSpec, ParamType, Program, Target } from './program.ts';
+import { parameter, parameterAddress } from './isa/warp.ts';
+import {
+  elemBytes,
+  type ElemType,
+  type ParamSpec,
+  type ParamType,
+  type Program,
+  type Swizzle,
+  type Target,
+  type TensorType,
+} from './program.ts';
 import { K } from './trace.ts';
-import { F32, Global, S32, U32 } from './values.ts';
+import { F32, Global, S32, Tensor, U32 } from './values.ts';
 
 /** What the body gets for each declared parameter. */
 export type Params<S extends ParamSpec> = { readonly [P in keyof S]: ParamValue<S[P]> };
-type ParamValue<T extends ParamType> = T extends `${infer E extends ElemType}*`
-  ? Global<E>
-  : T extends 'f32'
-    ? F32
-    : T extends 's32'
-      ? S32
-      : U32;
+type ParamValue<T extends ParamType> =
+  T extends TensorType<infer E>
+    ? Tensor<E>
+    : T extends `${infer E extends ElemType}*`
+      ? Global<E>
+      : T extends 'f32'
+        ? F32
+        : T extends 's32'
+          ? S32
+          : U32;
+
+/** Declares a parameter as a matrix whose boxes of `box` elements are copied to shared memory; their rows must be a multiple of 16 bytes, and no longer than a swizzle spans. */
+export function tensor<E extends ElemType>(
+  elem: E,
+  box: readonly [rows: number, columns: number],
+  swizzle: Swizzle = 0,
+): TensorType<E> {
+  const rowBytes = box[1] * elemBytes[elem];
+  if (box.some((size) => !Number.isInteger(size) || size < 1 || size > 256))
+    throw new RangeError(`a box of ${box.join(' x ')}: each side has 1 to 256 elements`);
+  if (rowBytes % 16 !== 0 || (swizzle !== 0 && rowBytes > swizzle))
+    throw new RangeError(`rows of ${rowBytes} bytes are no multiple of 16, or longer than the swizzle of ${swizzle}`);
+  return { elem, box, swizzle };
+}
 
 export interface KernelHead<S extends ParamSpec> {
   /** Letters, digits and _; the entry's name in the PTX. */
@@ -53,6 +79,7 @@ export function kernel<const S extends ParamSpec>(
 }
 
 function parameterValue(builder: Builder, name: string, type: ParamType): unknown {
+  if (typeof type === 'object') return new Tensor(type, builder.value(parameterAddress(name), []), builder);
   const pointer = pointee(type);
   if (pointer !== null) return new Global(pointer, builder.value(parameter(name, 'global', 'u64'), []), builder);
   if (type === 'f32') return new F32(builder.value(parameter(name, 'f32', 'f32'), []), builder);

@@ -102,8 +102,10 @@ export function print(program: Program, options: PrintOptions = {}): string {
   };
   block(program.body);
 
-  const params = Object.entries(program.params).map(
-    ([key, type]) => `\t.param .${pointee(type) === null ? type : 'u64'} ${key}`,
+  const params = Object.entries(program.params).map(([key, type]) =>
+    typeof type === 'object'
+      ? `\t.param .align 64 .b8 ${key}[128]`
+      : `\t.param .${pointee(type) === null ? type : 'u64'} ${key}`,
   );
   return [
     `.version ${versionOf(program, arch).toFixed(1)}`,

@@ -80,8 +80,21 @@ export const elemBytes: Readonly<Record<ElemType, number>> = {
   u8: 1,
 };
 
-/** What a parameter is declared as: a number, or a pointer to elements ('f16*'). */
-export type ParamType = 'u32' | 's32' | 'f32' | `${ElemType}*`;
+/** How the bulk-copy engine exchanges the 16-byte chunks of a box in shared memory: the bytes of a row that a pattern spans; 0 for not at all. */
+export type Swizzle = 0 | 32 | 64 | 128;
+
+/**
+ * A matrix in global memory, by rows, that bulk copies read a box at a time (a tensor map, PTX ISA 5.5). What lies outside of it is read as 0.
+ * Made by `tensor` (kernel.ts).
+ */
+export interface TensorType<E extends ElemType = ElemType> {
+  readonly elem: E;
+  readonly box: readonly [rows: number, columns: number];
+  readonly swizzle: Swizzle;
+}
+
+/** What a parameter is declared as: a number, a pointer to elements ('f16*'), or a matrix to copy boxes of. */
+export type ParamType = 'u32' | 's32' | 'f32' | `${ElemType}*` | TensorType;
 export type ParamSpec = Readonly<Record<string, ParamType>>;
 
 /** Architectures, by what they can: each needs at least what stands before it, except that an 'a' target runs on its own chip only. */

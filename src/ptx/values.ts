@@ -5,7 +5,7 @@ import type { Builder } from './builder.ts';
 import * as isa from './isa/lane.ts';
 import { evaluate } from './javascript.ts';
 import { computedAs, type Op } from './op.ts';
-import { elemBytes, type ElemType, type Immediate, isReg, type Operand } from './program.ts';
+import { elemBytes, type ElemType, type Immediate, isReg, type Operand, type TensorType } from './program.ts';
 
 /** Numbers are known when the kernel is built; values when it runs. */
 export type Int = U32 | number;
@@ -456,6 +456,17 @@ export class Shared<T extends ElemType> extends Value {
   at(index: Int): Shared<T> {
     const bytes = typeof index === 'number' ? u32(index * elemBytes[this.elem]) : index.mul(elemBytes[this.elem]);
     return new Shared(this.elem, new U32(this.operand, this.builder).add(bytes).operand, this.builder ?? bytes.home);
+  }
+}
+
+/** A matrix to copy boxes of: the address of its tensor map. */
+export class Tensor<T extends ElemType> extends Value {
+  readonly dtype = 'tensor' as const;
+  readonly type: TensorType<T>;
+
+  constructor(type: TensorType<T>, operand: Operand, builder: Builder | null) {
+    super(operand, builder);
+    this.type = type;
   }
 }
 

@@ -1,15 +1,22 @@
 // Runs a program over a grid on the CPU and reports findings and counters.
 import { Random } from '../base/random.ts';
 import { pointee } from '../ptx/kernel.ts';
-import type { ParamSpec, ParamType, Program } from '../ptx/program.ts';
+import type { ParamSpec, ParamType, Program, TensorType } from '../ptx/program.ts';
 import { compile, type Counters } from './compile.ts';
 import { Cta } from './cta.ts';
 import { type Finding, Findings } from './findings.ts';
 import { GlobalMemory } from './memory.ts';
 
+/** A matrix by rows, for a parameter that is a tensor. */
+export interface HostTensor {
+  readonly data: ArrayBufferView;
+  readonly rows: number;
+  readonly columns: number;
+}
+
 /** Host arrays stand for buffers; kernels read and write them in place. */
 export type Args<S extends ParamSpec> = {
-  readonly [P in keyof S]: S[P] extends `${string}*` ? ArrayBufferView : number;
+  readonly [P in keyof S]: S[P] extends TensorType ? HostTensor : S[P] extends `${string}*` ? ArrayBufferView : number;
 };
 
 export interface SimulateOptions<S extends ParamSpec> {
@@ -29,7 +36,7 @@ export function simulate<S extends ParamSpec>(program: Program<S>, options: Simu
   return simulateLaunch(
     program,
     options.grid,
-    new Map(Object.entries<ArrayBufferView | number>(options.args)),
+    new Map(Object.entries<ArrayBufferView | HostTensor | number>(options.args)),
     options.seed ?? 0,
   );
 }
@@ -38,7 +45,7 @@ export function simulate<S extends ParamSpec>(program: Program<S>, options: Simu
 export function simulateLaunch(
   program: Program,
   grid: readonly [x: number, y?: number, z?: number],
-  args: ReadonlyMap<string, ArrayBufferView | number>,
+  args: ReadonlyMap<string, ArrayBufferView | HostTensor | number>,
   seed: number,
 ): Simulation {
   const [x, y = 1, z = 1] = grid;
@@ -49,10 +56,9 @@ export function simulateLaunch(
   for (const [name, type] of Object.entries<ParamType>(program.params)) {
     const arg = args.get(name);
     if (typeof arg === 'number') parameters.set(name, arg);
-    else if (arg !== undefined && pointee(type) !== null) {
+    else if (arg !== undefined && 'buffer' in arg && pointee(type) !== null) {
       parameters.set(name, global.add(new Uint8Array(arg.buffer, arg.byteOffset, arg.byteLength)).address);
-    } else
-      throw new TypeError(`${program.name} has a parameter ${name} of type ${type}, and no such argument was given`);
+    } else throw new TypeError(`${program.name} has a parameter ${name}, and no argument of its type was given`);
   }
   const context = {
     compiled: compile(program, counters),

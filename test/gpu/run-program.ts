@@ -1,21 +1,22 @@
 // Runs a Program on a device with host arrays for its buffers, as simulate() does: same arguments, same effect.
-import type { Device, DeviceArgs, DeviceBuffer, Grid } from '../../src/device/device.ts';
+import type { Device, DeviceArgs, DeviceBuffer, DeviceTensor, Grid } from '../../src/device/device.ts';
 import type { ParamSpec, Program } from '../../src/ptx/program.ts';
-import type { Args } from '../../src/sim/simulate.ts';
+import type { Args, HostTensor } from '../../src/sim/simulate.ts';
 
 export function runOnDevice<S extends ParamSpec>(device: Device, program: Program<S>, grid: Grid, args: Args<S>): void {
   using owned = new DisposableStack();
   const back: (() => void)[] = [];
-  const values: Record<string, DeviceBuffer | number> = {};
-  for (const [name, arg] of Object.entries<ArrayBufferView | number>(args)) {
-    if (typeof arg === 'number') {
-      values[name] = arg;
-      continue;
-    }
-    const buffer = owned.use(device.allocate(arg.byteLength, name));
-    buffer.write(arg);
-    values[name] = buffer;
-    back.push(() => buffer.read(arg));
+  const values: Record<string, DeviceBuffer | DeviceTensor | number> = {};
+  const upload = (name: string, data: ArrayBufferView): DeviceBuffer => {
+    const buffer = owned.use(device.allocate(data.byteLength, name));
+    buffer.write(data);
+    back.push(() => buffer.read(data));
+    return buffer;
+  };
+  for (const [name, arg] of Object.entries<ArrayBufferView | HostTensor | number>(args)) {
+    if (typeof arg === 'number') values[name] = arg;
+    else if ('data' in arg) values[name] = { ...arg, buffer: upload(name, arg.data) };
+    else values[name] = upload(name, arg);
   }
   using kernel = device.load(program);
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- built key by key from the arguments of the same program

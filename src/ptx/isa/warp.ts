@@ -65,6 +65,23 @@ export function parameter(name: string, kind: Kind, spelling: 'u32' | 's32' | 'f
   };
 }
 
+/** The address of a parameter that is a tensor map. */
+export function parameterAddress(name: string): Op {
+  return {
+    name: `mov.b64 [${name}]`,
+    dst: ['u64'],
+    src: [],
+    registersOnly: [],
+    needs: 'sm_90',
+    version: 8.0,
+    format: ([d]) => `mov.b64 ${d}, ${name}; cvta.param.u64 ${d}, ${d};`,
+    meaning: {
+      kind: 'warp',
+      run: (machine, instr) => eachLane(machine, (lane) => machine.write(instr.dst[0]!, lane, machine.parameter(name))),
+    },
+  };
+}
+
 export type ShuffleMode = 'idx' | 'bfly' | 'up' | 'down';
 
 /** From which lane a lane takes its value. */
