@@ -43,7 +43,7 @@ describe('ptxas', { skip: ptxas ? false : 'ptxas is not on PATH' }, () => {
         `.version ${version.toFixed(1)}`,
         `.target ${arch}`,
         '.address_size 64',
-        '.extern .shared .align 128 .b8 smem[];',
+        '.extern .shared .align 1024 .b8 smem[];',
         header(first!),
         ...rest.map(header),
       ].join('\n');

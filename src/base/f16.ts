@@ -1,4 +1,4 @@
-// 16-bit floats as bit patterns: IEEE half (f16) and bfloat16 (bf16), to and from numbers. Knows nothing of tensors.
+// 16-bit floats as bit patterns: IEEE half (f16) and bfloat16 (bf16), to and from numbers; 8-bit ones (e4m3, e5m2) to numbers. Knows nothing of tensors.
 
 const half = new Float16Array(1);
 const halfBits = new Uint16Array(half.buffer);
@@ -60,4 +60,21 @@ export function encodeF16(source: ArrayLike<number>, target: Uint16Array): void 
 /** Rounds `source` into `target` (bf16 bits); lengths must match. */
 export function encodeBf16(source: ArrayLike<number>, target: Uint16Array): void {
   for (let i = 0; i < source.length; i++) target[i] = numberToBf16(source[i]!);
+}
+
+/** Value of an e4m3 bit pattern (OCP 8-bit floating point: no infinities, S.1111.111 is NaN). Exact. */
+export function e4m3ToNumber(bits: number): number {
+  const [exponent, mantissa] = [(bits >> 3) & 15, bits & 7];
+  const magnitude =
+    exponent === 15 && mantissa === 7
+      ? Number.NaN
+      : exponent === 0
+        ? mantissa * 2 ** -9
+        : (8 + mantissa) * 2 ** (exponent - 10);
+  return bits & 0x80 ? -magnitude : magnitude;
+}
+
+/** Value of an e5m2 bit pattern: the upper byte of an f16. Exact. */
+export function e5m2ToNumber(bits: number): number {
+  return f16ToNumber((bits & 0xff) << 8);
 }

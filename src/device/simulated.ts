@@ -72,7 +72,7 @@ export class SimulatedDevice implements Device {
     const values = Object.entries<DeviceBuffer | DeviceTensor | number>(args).map(
       ([name, value]): [string, ArrayBufferView | HostTensor | number] => [name, this.valueOf(name, value)],
     );
-    const { findings } = simulateLaunch(program, grid, new Map(values), this.seed);
+    const { findings } = simulateLaunch(program, grid, new Map(values), { seed: this.seed });
     if (findings.length > 0) throw errors.simulationFindings(program.name, findings.map(describe));
   }
 

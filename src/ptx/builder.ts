@@ -44,6 +44,8 @@ export class Builder {
   readonly regs: Reg[] = [];
   readonly body: Stmt[] = [];
   sharedBytes = 0;
+  /** mbarriers in shared memory. */
+  mbarriers = 0;
   private scope: Scope = { parent: null, stmts: this.body };
   private readonly root: Scope = this.scope;
   private readonly scopes = new Map<Reg, Scope>();

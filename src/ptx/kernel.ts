@@ -12,7 +12,8 @@ import {
   type TensorType,
 } from './program.ts';
 import { K } from './trace.ts';
-import { F32, Global, S32, Tensor, U32 } from './values.ts';
+import { Global, Tensor } from './pointers.ts';
+import { F32, S32, U32 } from './values.ts';
 
 /** What the body gets for each declared parameter. */
 export type Params<S extends ParamSpec> = { readonly [P in keyof S]: ParamValue<S[P]> };
@@ -72,6 +73,7 @@ export function kernel<const S extends ParamSpec>(
     threads,
     cluster,
     sharedBytes: builder.sharedBytes,
+    mbarriers: builder.mbarriers,
     target,
     regs: builder.regs,
     body: builder.body,

@@ -21,8 +21,8 @@ export const classOf: Readonly<Record<Kind, RegClass>> = {
 
 /**
  * What a lane computes alone, as a JavaScript expression over its operands a, b, c, d, for the simulator to compile and the builder to fold.
- * 32-bit integers are signed inside it (`| 0` is implied by the store; write `>>> 0` to read unsigned), predicates 0 or 1, f32 numbers that
- * the store rounds. `m` is the table of arithmetic that needs more than an expression (arithmetic.ts).
+ * 32-bit integers are signed inside it (`| 0` is implied by the store; write `>>> 0` to read unsigned), u64 bigints (the store takes them
+ * modulo 2^64), predicates 0 or 1, f32 numbers that the store rounds, addresses doubles. `m` is the table of arithmetic that needs more than an expression (arithmetic.ts).
  */
 export interface LaneMeaning {
   readonly kind: 'lane';
@@ -55,6 +55,8 @@ export interface Op {
   readonly needs: Target;
   /** The lowest PTX ISA version that has it, such as 7.0. */
   readonly version: number;
+  /** Sources whose registers stay in use after the instruction, as all results do, until it is waited for (wgmma). */
+  readonly inFlight?: readonly number[];
   /** Operands as text; without it `name dst, src...;`. */
   readonly format?: (dst: readonly string[], src: readonly string[]) => string;
   readonly meaning: Meaning;

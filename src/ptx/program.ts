@@ -109,6 +109,8 @@ export interface Program<S extends ParamSpec = ParamSpec> {
   readonly cluster: number;
   /** Dynamic shared memory a launch must bring. */
   readonly sharedBytes: number;
+  /** How many mbarriers are in it. */
+  readonly mbarriers: number;
   /** The least architecture that has all its instructions. */
   readonly target: Target;
   readonly regs: readonly Reg[];

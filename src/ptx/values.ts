@@ -1,77 +1,15 @@
-// Values a kernel computes with. A value is a constant, folded here in TypeScript, or a register. Arithmetic is methods on values;
-// everything with an effect (memory, other lanes, tensor cores, control flow) is on `k` (trace.ts).
+// The scalars a kernel computes with: integers, floats, pairs of halves, predicates. A value is a constant, folded here in TypeScript, or a
+// register. Arithmetic is methods on values; everything with an effect (memory, other lanes, tensor cores, control flow) is on `k` (trace.ts).
 import * as m from './arithmetic.ts';
-import type { Builder } from './builder.ts';
 import * as isa from './isa/lane.ts';
-import { evaluate } from './javascript.ts';
-import { computedAs, type Op } from './op.ts';
-import { elemBytes, type ElemType, type Immediate, isReg, type Operand, type TensorType } from './program.ts';
+import { type Immediate, isReg } from './program.ts';
+import { compute, Value } from './value.ts';
 
 /** Numbers are known when the kernel is built; values when it runs. */
 export type Int = U32 | number;
 
-/** The base of all values; `dtype` is a literal in each class, which is what tsc tells them apart by. */
-export abstract class Value {
-  abstract readonly dtype: string;
-  readonly operand: Operand;
-  /** Null for a constant. */
-  protected readonly builder: Builder | null;
-
-  constructor(operand: Operand, builder: Builder | null) {
-    this.operand = operand;
-    this.builder = builder;
-  }
-
-  /** The builder of a run-time value, for k. */
-  get home(): Builder | null {
-    return this.builder;
-  }
-
-  /** `a + b`, `a < b` and `${a}` on values are mistakes that tsc mostly catches; this catches the rest while the kernel is built. */
-  [Symbol.toPrimitive](): never {
-    throw new TypeError(`a run-time ${this.dtype} was used as a TypeScript number or text; use its methods`);
-  }
-}
-
-type Make<V extends Value> = new (operand: Operand, builder: Builder | null) => V;
-
-const folders = new Map<Op, (...operands: number[]) => number>();
-
-/** The meaning of a lane operation as a function, made from the same text that the simulator compiles. */
-function folder(op: Op): (...operands: number[]) => number {
-  let fold = folders.get(op);
-  if (fold === undefined) {
-    if (op.meaning.kind !== 'lane') throw new TypeError(`${op.name} cannot be folded`);
-    const compiled = evaluate(['m'], `return (a, b, c, d) => ${op.meaning.expression};`, [m]);
-    if (typeof compiled !== 'function') throw new TypeError(`${op.name} has no meaning`);
-    fold = (...operands) => Number(compiled(...operands));
-    folders.set(op, fold);
-  }
-  return fold;
-}
-
-/** 32-bit pattern of a folded result, by the kind the operation writes. */
-function resultBits(op: Op, value: number): number {
-  return (computedAs(op, op.dst[0]!) === 'f32' ? m.f32Bits(value) : value | 0) >>> 0;
-}
-
-function operandNumber(op: Op, index: number, immediate: Immediate): number {
-  const bits = Number(immediate.bits);
-  return computedAs(op, op.src[index]!) === 'f32' ? m.f32(bits) : bits | 0;
-}
-
-/** Emits `op`, or folds it when every operand is a constant. */
-export function compute<V extends Value>(make: Make<V>, op: Op, operands: readonly (Value | Immediate)[]): V {
-  const sources = operands.map((operand) => (operand instanceof Value ? operand.operand : operand));
-  const constants = sources.flatMap((source, i) => (isReg(source) ? [] : [operandNumber(op, i, source)]));
-  if (constants.length === sources.length) return new make({ bits: resultBits(op, folder(op)(...constants)) }, null);
-  const builder = operands.reduce<Builder | null>(
-    (found, operand) => found ?? (operand instanceof Value ? operand.home : null),
-    null,
-  );
-  if (builder === null) throw new TypeError(`${op.name} on a value of no kernel`);
-  return new make(builder.value(op, sources), builder);
-}
+/** A register that loops and branches may change: read it like any value, change it with `set`. */
+export type Var<V extends Value> = V & { readonly set: (next: V) => void };
 
 const word = (x: number): Immediate => ({ bits: x >>> 0 });
 const int = (x: Int): Value | Immediate => (typeof x === 'number' ? word(x) : x);
@@ -218,7 +156,46 @@ export class U32 extends Value {
   asS32(): S32 {
     return new S32(this.operand, this.builder);
   }
+  toU64(): U64 {
+    return compute(U64, isa.widenU32, [this]);
+  }
+  /** The whole product. */
+  mulWide(x: Int): U64 {
+    return compute(U64, isa.mulWideU32, [this, int(x)]);
+  }
 }
+
+/** 64 bits: sizes and offsets that 32 cannot hold. */
+export class U64 extends Value {
+  readonly dtype = 'u64' as const;
+
+  add(x: U64 | bigint): U64 {
+    return compute(U64, isa.addU64, [this, long(x)]);
+  }
+  sub(x: U64 | bigint): U64 {
+    return compute(U64, isa.subU64, [this, long(x)]);
+  }
+  mul(x: U64 | bigint): U64 {
+    return compute(U64, isa.mulU64, [this, long(x)]);
+  }
+  shl(n: Int): U64 {
+    return compute(U64, isa.shlB64, [this, int(n)]);
+  }
+  shr(n: Int): U64 {
+    return compute(U64, isa.shrU64, [this, int(n)]);
+  }
+  lt(x: U64 | bigint): Pred {
+    return compute(Pred, isa.ltU64, [this, long(x)]);
+  }
+  low(): U32 {
+    return compute(U32, isa.lowWord, [this]);
+  }
+  high(): U32 {
+    return compute(U32, isa.highWord, [this]);
+  }
+}
+
+const long = (x: U64 | bigint): Value | Immediate => (typeof x === 'bigint' ? { bits: BigInt.asUintN(64, x) } : x);
 
 export class S32 extends Value {
   readonly dtype = 's32' as const;
@@ -341,6 +318,10 @@ export class B16 extends Value {
   f16ToF32(): F32 {
     return compute(F32, isa.f16ToF32, [this]);
   }
+  /** Two halves in one register, this one below. */
+  pairWith(upper: B16): B32 {
+    return compute(B32, isa.pairOf, [this, upper]);
+  }
 }
 
 /** Two halves (IEEE binary16) in one register. */
@@ -400,6 +381,19 @@ export class Bf16x2 extends Value {
   max(x: Bf16x2): Bf16x2 {
     return compute(Bf16x2, isa.maxBf16x2, [this, x]);
   }
+  lower(): B16 {
+    return compute(B16, isa.lowerHalf, [this]);
+  }
+  upper(): B16 {
+    return compute(B16, isa.upperHalf, [this]);
+  }
+  /** A bf16 is the upper half of an f32. */
+  lowerToF32(): F32 {
+    return this.asB32().shl(16).asF32();
+  }
+  upperToF32(): F32 {
+    return this.asB32().and(0xffff0000).asF32();
+  }
   asB32(): B32 {
     return new B32(this.operand, this.builder);
   }
@@ -423,53 +417,6 @@ export class Pred extends Value {
   }
 }
 
-/** A pointer to elements in global memory. */
-export class Global<T extends ElemType> extends Value {
-  readonly dtype = 'global' as const;
-  readonly elem: T;
-
-  constructor(elem: T, operand: Operand, builder: Builder | null) {
-    super(operand, builder);
-    this.elem = elem;
-  }
-
-  /** The element `index` further on. */
-  at(index: Int): Global<T> {
-    const bytes = typeof index === 'number' ? u32(index * elemBytes[this.elem]) : index.mul(elemBytes[this.elem]);
-    if (bytes.known === 0) return this;
-    const { builder } = this;
-    if (builder === null) throw new TypeError('a pointer of no kernel');
-    return new Global(this.elem, builder.value(isa.addressAdd, [this.operand, bytes.operand]), builder);
-  }
-}
-
-/** A pointer to elements in shared memory: a byte address in the CTA's window. */
-export class Shared<T extends ElemType> extends Value {
-  readonly dtype = 'shared' as const;
-  readonly elem: T;
-
-  constructor(elem: T, operand: Operand, builder: Builder | null) {
-    super(operand, builder);
-    this.elem = elem;
-  }
-
-  at(index: Int): Shared<T> {
-    const bytes = typeof index === 'number' ? u32(index * elemBytes[this.elem]) : index.mul(elemBytes[this.elem]);
-    return new Shared(this.elem, new U32(this.operand, this.builder).add(bytes).operand, this.builder ?? bytes.home);
-  }
-}
-
-/** A matrix to copy boxes of: the address of its tensor map. */
-export class Tensor<T extends ElemType> extends Value {
-  readonly dtype = 'tensor' as const;
-  readonly type: TensorType<T>;
-
-  constructor(type: TensorType<T>, operand: Operand, builder: Builder | null) {
-    super(operand, builder);
-    this.type = type;
-  }
-}
-
 /** A constant. */
 export function u32(x: number): U32 {
   return new U32(word(x), null);
@@ -490,6 +437,15 @@ export function half2(lower: number, upper: number = lower): F16x2 {
 
 export function bf16x2(lower: number, upper: number = lower): Bf16x2 {
   return new Bf16x2(word(m.packBf16(upper, lower)), null);
+}
+
+export function u64(x: bigint): U64 {
+  return new U64({ bits: BigInt.asUintN(64, x) }, null);
+}
+
+/** Two f32 rounded to a pair of bf16. */
+export function pairOfBf16(lower: F32, upper: F32): Bf16x2 {
+  return compute(Bf16x2, isa.packBf16, [upper, lower]);
 }
 
 /** Two f32 rounded to a pair of halves. */

@@ -4,10 +4,25 @@ import * as arithmetic from '../ptx/arithmetic.ts';
 import { f32 as numberOf } from '../ptx/arithmetic.ts';
 import { evaluate } from '../ptx/javascript.ts';
 import { computedAs, type Kind } from '../ptx/op.ts';
-import { type Block, type Instr, isReg, type Operand, type Program, type Reg, type Stmt } from '../ptx/program.ts';
+import {
+  type Block,
+  type Instr,
+  instructions,
+  isReg,
+  type Operand,
+  type Program,
+  type Reg,
+  type Stmt,
+  type While,
+} from '../ptx/program.ts';
+import type { Counters } from './counters.ts';
 import type { Warp } from './warp.ts';
 
 export interface Compiled {
+  /** Forgets what was counted. */
+  reset(): void;
+  /** Instructions of a warp that were run since, and by spelling. */
+  tally(): Pick<Counters, 'instructions' | 'byKind'>;
   /** Where a register's 32 lanes begin: among 32-bit words, or among doubles for 64-bit registers. */
   readonly slotOf: readonly number[];
   readonly slots: { readonly words: number; readonly doubles: number };
@@ -17,12 +32,33 @@ export interface Compiled {
   readonly source: string;
 }
 
-export interface Counters {
-  /** Instructions of a warp that were run. */
-  instructions: number;
+const known = new WeakMap<Program, Compiled>();
+
+/** The program as JavaScript, made once. */
+export function compiled(program: Program): Compiled {
+  const before = known.get(program);
+  if (before !== undefined) return before;
+  const fresh = compile(program);
+  known.set(program, fresh);
+  return fresh;
 }
 
-export function compile(program: Program, counters: Counters): Compiled {
+/** Registers that products hold while they are under way: what else uses them is checked. */
+function heldRegisters(program: Program): ReadonlySet<number> {
+  const held = new Set<number>();
+  for (const { op, dst, src } of instructions(program.body)) {
+    if (op.inFlight === undefined) continue;
+    for (const reg of [...dst, ...op.inFlight.map((i) => src[i]!)]) if (isReg(reg)) held.add(reg.id);
+  }
+  return held;
+}
+
+/** Whether going round the loop may change what another warp sees, or see what another changed: then others must have their turn. */
+function meetsOthers(stmt: While): boolean {
+  return [...instructions(stmt.test), ...instructions(stmt.body)].some(({ op }) => op.meaning.kind !== 'lane');
+}
+
+function compile(program: Program): Compiled {
   const slotOf: number[] = [];
   let [words, doubles] = [0, 0];
   for (const reg of program.regs) {
@@ -31,16 +67,35 @@ export function compile(program: Program, counters: Counters): Compiled {
     else words += 32;
   }
   const instrs: Instr[] = [];
+  const loops: While[] = [];
+  const held = heldRegisters(program);
+  /** What each counter stands for: spellings of the instructions that one pass runs. */
+  const runs: string[][] = [];
   const lines: string[] = [];
   const emit = (line: string): void => void lines.push(line);
 
+  const count = (names: string[]): void => emit(`R[${runs.push(names) - 1}]++;`);
+  const number = (instr: Instr): number => instrs.push(instr) - 1;
+
+  /** Before an instruction that is no product: the registers it shares with one must be free, and are no longer fenced once written. */
+  const guard = (instr: Instr): void => {
+    if (instr.op.inFlight !== undefined) return;
+    const used = [...instr.src.filter(isReg), ...instr.dst].filter(({ id }) => held.has(id));
+    if (used.length === 0) return;
+    emit(`if (${used.map(({ id }) => `H[${id}] !== 0`).join(' || ')}) warp.usesHeld(instrs[${number(instr)}]);`);
+    for (const { id } of instr.dst) if (held.has(id)) emit(`T[${id}] = 1;`);
+  };
+
   /** A register of a lane; an f32 as its pattern when `kind` says so. */
-  const place = (reg: Reg, kind: Kind = 'f32'): string =>
-    `${reg.cls === 'b64' ? 'D' : reg.cls === 'f32' && kind === 'f32' ? 'F' : 'I'}[${slotOf[reg.id]} + l]`;
+  const place = (reg: Reg, kind: Kind = 'f32'): string => {
+    const wide = kind === 'u64' ? 'Q' : 'D';
+    return `${reg.cls === 'b64' ? wide : reg.cls === 'f32' && kind === 'f32' ? 'F' : 'I'}[${slotOf[reg.id]} + l]`;
+  };
   const value = (operand: Operand, kind: Kind): string => {
     if (isReg(operand)) return place(operand, kind);
+    if (kind === 'u64') return `${operand.bits}n`;
     const bits = Number(operand.bits);
-    if (kind !== 'f32') return kind === 'global' || kind === 'u64' ? String(bits) : String(bits | 0);
+    if (kind !== 'f32') return kind === 'global' ? String(bits) : String(bits | 0);
     const x = numberOf(bits);
     return Object.is(x, -0) ? '-0' : String(x);
   };
@@ -71,7 +126,8 @@ export function compile(program: Program, counters: Counters): Compiled {
         i++;
       }
       if (run.length > 0) {
-        emit(`counters.instructions += ${run.length};`);
+        count(run.map(({ op }) => op.name));
+        run.forEach(guard);
         lanes(run.map(laneStatement), nested);
       } else statement(stmts[i++]!, nested);
     }
@@ -86,8 +142,10 @@ export function compile(program: Program, counters: Counters): Compiled {
   const statement = (stmt: Stmt, nested: boolean): void => {
     switch (stmt.kind) {
       case 'instr': {
-        const index = instrs.push(stmt) - 1;
-        emit('counters.instructions++; warp.active = mask;');
+        const index = number(stmt);
+        count([stmt.op.name]);
+        guard(stmt);
+        emit('warp.active = mask;');
         emit(
           stmt.op.meaning.kind === 'wait'
             ? `yield* instrs[${index}].op.meaning.run(warp, instrs[${index}]);`
@@ -96,6 +154,7 @@ export function compile(program: Program, counters: Counters): Compiled {
         return;
       }
       case 'if':
+        count(['bra']);
         emit('{ const outer = mask;');
         maskWhere(place(stmt.condition), 'taken');
         emit('if (taken !== 0) { mask = taken;');
@@ -115,7 +174,8 @@ export function compile(program: Program, counters: Counters): Compiled {
         maskWhere(`(${place(stmt.index)} >>> 0) < (${value(stmt.to, 'u32')} >>> 0)`, 'on');
         emit('if (on === 0) break; mask = on;');
         block(stmt.body, true);
-        emit('mask = on; counters.instructions += 2;');
+        emit('mask = on;');
+        count(['add.u32', 'setp.lt.u32', 'bra']);
         lanes([`${place(stmt.index)} += ${stmt.step};`], true);
         emit('} mask = outer; }');
         return;
@@ -125,16 +185,40 @@ export function compile(program: Program, counters: Counters): Compiled {
         maskWhere(place(stmt.condition), 'on');
         emit('if (on === 0) break; mask = on;');
         block(stmt.body, true);
-        emit('mask = on; yield; } mask = outer; }');
+        count(['bra']);
+        emit('mask = on;');
+        if (meetsOthers(stmt)) emit(`warp.spinning = loops[${loops.push(stmt) - 1}].where; yield;`);
+        emit('} mask = outer; }');
         return;
     }
   };
 
   block(program.body, false);
-  const source = `return function* (warp) {\nconst I = warp.integers, F = warp.floats, D = warp.doubles; let mask = -1;\n${lines.join('\n')}\n};`;
-  const make = evaluate(['instrs', 'm', 'counters'], source, [instrs, arithmetic, counters]);
+  const views =
+    'const I = warp.integers, F = warp.floats, D = warp.doubles, Q = warp.longs, H = warp.held, T = warp.touched;';
+  const source = `return function* (warp) {\n${views} let mask = -1;\n${lines.join('\n')}\n};`;
+  const passes = new Float64Array(runs.length);
+  const make = evaluate(['instrs', 'loops', 'm', 'R'], source, [instrs, loops, arithmetic, passes]);
   if (!isStart(make)) throw new TypeError('the compiled program is no function');
-  return { slotOf, slots: { words, doubles }, start: make, source };
+  return {
+    slotOf,
+    slots: { words, doubles },
+    start: make,
+    source,
+    reset: () => void passes.fill(0),
+    tally: () => tally(runs, passes),
+  };
+}
+
+function tally(runs: readonly (readonly string[])[], passes: Float64Array): ReturnType<Compiled['tally']> {
+  const byKind: Record<string, number> = {};
+  let total = 0;
+  for (const [i, names] of runs.entries()) {
+    if (passes[i] === 0) continue;
+    total += passes[i]! * names.length;
+    for (const name of names) byKind[name] = (byKind[name] ?? 0) + passes[i]!;
+  }
+  return { instructions: total, byKind };
 }
 
 function isLane(stmt: Stmt): stmt is Instr {

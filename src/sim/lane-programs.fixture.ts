@@ -7,7 +7,8 @@ import { parameter } from '../ptx/isa/warp.ts';
 import { classOf, type Kind, type Op } from '../ptx/op.ts';
 import type { Operand, Program } from '../ptx/program.ts';
 import { K } from '../ptx/trace.ts';
-import { B32, F32, Global } from '../ptx/values.ts';
+import { Global } from '../ptx/pointers.ts';
+import { B32, F32 } from '../ptx/values.ts';
 
 export type LaneParams = { readonly [P in 'a' | 'b' | 'c' | 'd' | 'out']: 'b32*' };
 const inputs = ['a', 'b', 'c', 'd'] as const;
@@ -45,6 +46,7 @@ export function laneProgram(op: Op, name: string): Program<LaneParams> {
     threads: 256,
     cluster: 1,
     sharedBytes: 0,
+    mbarriers: 0,
     target: 'sm_90',
     regs: builder.regs,
     body: builder.body,

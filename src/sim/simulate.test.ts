@@ -149,7 +149,7 @@ describe('planted mistakes', () => {
   });
 
   test('a misaligned vector access', () => {
-    const program = kernel(one, (k, { x }) => {
+    const program = kernel({ ...one, threads: 32 }, (k, { x }) => {
       const [a, b] = k.ldGlobal(x.at(1), 2);
       k.stGlobal(x, [a!, b!]);
     });
@@ -174,6 +174,6 @@ describe('planted mistakes', () => {
   test('a barrier that one warp never reaches is a deadlock, named and not hung', () => {
     const simulation = run(kernel(one, (k) => k.if(k.warp.eq(0), () => k.barSync())));
     only('deadlock', simulation, 'simulate.test.ts');
-    assert.match(simulation.findings[0]!.detail, /warp 0 at bar\.sync; 1 of 2 warps have ended/);
+    assert.match(simulation.findings[0]!.detail, /warp 0 at bar\.sync \(1 of 2 warps\); 1 of 2 warps have ended/);
   });
 });

@@ -54,6 +54,24 @@ export const prmt: Op = lane('prmt.b32', 'b32', ['b32', 'b32', 'b32'], 'm.prmt(a
 export const popc: Op = lane('popc.b32', 'u32', ['b32'], 'm.popc(a)');
 export const clz: Op = lane('clz.b32', 'u32', ['b32'], 'm.clz(a)');
 
+// ---- 64-bit integers
+export const widenU32: Op = lane('cvt.u64.u32', 'u64', ['u32'], 'BigInt(a >>> 0)');
+export const mulWideU32: Op = lane('mul.wide.u32', 'u64', ['u32', 'u32'], 'BigInt(a >>> 0) * BigInt(b >>> 0)');
+export const addU64: Op = lane('add.u64', 'u64', ['u64', 'u64'], 'a + b');
+export const subU64: Op = lane('sub.u64', 'u64', ['u64', 'u64'], 'a - b');
+export const mulU64: Op = lane('mul.lo.u64', 'u64', ['u64', 'u64'], 'a * b');
+export const shlB64: Op = lane('shl.b64', 'u64', ['u64', 'u32'], '(b >>> 0 > 63 ? 0n : a << BigInt(b >>> 0))');
+export const shrU64: Op = lane('shr.u64', 'u64', ['u64', 'u32'], '(b >>> 0 > 63 ? 0n : a >> BigInt(b >>> 0))');
+export const ltU64: Op = lane('setp.lt.u64', 'pred', ['u64', 'u64'], '(a < b ? 1 : 0)');
+export const lowWord: Op = lane('cvt.u32.u64', 'u32', ['u64'], 'Number(a & 0xffffffffn)');
+export const highWord: Op = lane('mov.b64', 'u32', ['u64'], 'Number(a >> 32n)', {
+  format: ([d], [s]) => `{ .reg .b32 %low; mov.b64 {%low, ${d}}, ${s}; }`,
+});
+export const wordsU64: Op = lane('mov.b64', 'u64', ['b32', 'b32'], '(BigInt(b >>> 0) << 32n) | BigInt(a >>> 0)', {
+  registersOnly: [0, 1],
+  format: ([d], [low, high]) => `mov.b64 ${d}, {${low}, ${high}};`,
+});
+
 // ---- f32
 export const addF32: Op = lane('add.rn.f32', 'f32', ['f32', 'f32'], 'a + b');
 export const subF32: Op = lane('sub.rn.f32', 'f32', ['f32', 'f32'], 'a - b');
@@ -145,7 +163,7 @@ export const orPred: Op = lane('or.pred', 'pred', ['pred', 'pred'], 'a | b');
 export const notPred: Op = lane('not.pred', 'pred', ['pred'], '1 - a');
 
 // ---- addresses
-/** 64-bit address plus an unsigned 32-bit number of bytes; the simulator keeps addresses as doubles, exact below 2^53. */
-export const addressAdd: Op = lane('mad.wide.u32', 'global', ['global', 'u32'], 'a + (b >>> 0)', {
-  format: ([d], [base, bytes]) => `mad.wide.u32 ${d}, ${bytes}, 1, ${base};`,
+/** 64-bit address plus index times bytes an element, as 64 bits: buffers may be larger than 4 GB. The simulator keeps addresses as doubles, exact below 2^53. */
+export const addressAdd: Op = lane('mad.wide.u32', 'global', ['global', 'u32', 'u32'], 'a + (b >>> 0) * (c >>> 0)', {
+  format: ([d], [base, index, bytes]) => `mad.wide.u32 ${d}, ${index}, ${bytes}, ${base};`,
 });

@@ -1,101 +1,146 @@
-// Tensor-core instructions of a warp: ldmatrix and mma, with the fragment maps as functions (PTX ISA 9.7.14.5).
+// Tensor-core instructions of a warp: ldmatrix, stmatrix, mma, mma.sp (PTX ISA 9.7.14.5).
 import { bf16ToNumber, f16ToNumber } from '../../base/f16.ts';
-import type { Kind, Op } from '../op.ts';
 import type { Machine } from '../machine.ts';
+import type { Kind, Op } from '../op.ts';
 import type { Instr } from '../program.ts';
-
-/** Where an element of the 16 x 16 A fragment lies: register 0..3, lane, upper half. */
-export function fragmentA(
-  row: number,
-  k: number,
-): { readonly register: number; readonly lane: number; readonly upper: boolean } {
-  return { register: (row >> 3) + 2 * (k >> 3), lane: (row & 7) * 4 + ((k & 7) >> 1), upper: (k & 1) === 1 };
-}
-
-/** Where an element of the 16 x 8 B fragment (k, column) lies. */
-export function fragmentB(
-  k: number,
-  column: number,
-): { readonly register: number; readonly lane: number; readonly upper: boolean } {
-  return { register: k >> 3, lane: column * 4 + ((k & 7) >> 1), upper: (k & 1) === 1 };
-}
-
-/** Where an element of the 16 x 8 f32 accumulator lies: register 0..3 and lane. */
-export function fragmentC(row: number, column: number): { readonly register: number; readonly lane: number } {
-  return { register: 2 * (row >> 3) + (column & 1), lane: (row & 7) * 4 + (column >> 1) };
-}
+import { fragmentA, fragmentB, fragmentC, type HalfPlace, metadataPlace } from './fragments.ts';
+import { braced, once, repeat, warpOp } from './make.ts';
 
 export type HalfType = 'f16' | 'bf16';
 const toNumber: Readonly<Record<HalfType, (bits: number) => number>> = { f16: f16ToNumber, bf16: bf16ToNumber };
+export const pairKind: Readonly<Record<HalfType, Kind>> = { f16: 'f16x2', bf16: 'bf16x2' };
 
-/** D = A . B + D on one warp: A 16 x 16 by rows, B 16 x 8 by columns, D in f32. Products are exact, sums in f32 in order of k; the chip's order is not documented. */
-export const mma: Readonly<Record<HalfType, Op>> = { f16: mmaOp('f16'), bf16: mmaOp('bf16') };
+/** Elements of a fragment in registers src[first], src[first + 1], ... */
+function half(machine: Machine, instr: Instr, type: HalfType, first: number, at: HalfPlace): number {
+  const word = machine.bits(instr.src[first + at.register]!, at.lane);
+  return toNumber[type](at.upper ? word >>> 16 : word & 0xffff);
+}
 
-function mmaOp(type: HalfType): Op {
-  const name = `mma.sync.aligned.m16n8k16.row.col.f32.${type}.${type}.f32`;
-  const kind: Kind = type === 'f16' ? 'f16x2' : 'bf16x2';
-  const value = toNumber[type];
-  const half = (machine: Machine, instr: Instr, index: number, lane: number, upper: boolean): number => {
-    const word = machine.read(instr.src[index]!, lane);
-    return value(upper ? word >>> 16 : word & 0xffff);
-  };
-  return {
-    name,
-    dst: ['f32', 'f32', 'f32', 'f32'],
-    src: [kind, kind, kind, kind, kind, kind, 'f32', 'f32', 'f32', 'f32'],
-    registersOnly: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
-    needs: 'sm_80',
-    version: 7.0,
-    format: (d, s) =>
-      `${name} {${d.join(', ')}}, {${s.slice(0, 4).join(', ')}}, {${s.slice(4, 6).join(', ')}}, {${s.slice(6).join(', ')}};`,
-    meaning: {
-      kind: 'warp',
-      run(machine, instr) {
-        machine.converge(instr);
-        const a = new Float32Array(256);
-        const b = new Float32Array(128);
-        for (let k = 0; k < 16; k++) {
-          for (let row = 0; row < 16; row++) {
-            const at = fragmentA(row, k);
-            a[row * 16 + k] = half(machine, instr, at.register, at.lane, at.upper);
-          }
-          for (let column = 0; column < 8; column++) {
-            const at = fragmentB(k, column);
-            b[column * 16 + k] = half(machine, instr, 4 + at.register, at.lane, at.upper);
-          }
-        }
-        for (let row = 0; row < 16; row++) {
-          for (let column = 0; column < 8; column++) {
-            const at = fragmentC(row, column);
-            let sum = machine.read(instr.src[6 + at.register]!, at.lane);
-            for (let k = 0; k < 16; k++) sum = Math.fround(sum + a[row * 16 + k]! * b[column * 16 + k]!);
-            machine.write(instr.dst[at.register]!, at.lane, sum);
-          }
-        }
-      },
-    },
+/** [16][16] of A in src[first ..]. */
+export function readA(machine: Machine, instr: Instr, type: HalfType, first: number): Float32Array {
+  const a = new Float32Array(256);
+  for (let row = 0; row < 16; row++)
+    for (let k = 0; k < 16; k++) a[row * 16 + k] = half(machine, instr, type, first, fragmentA(row, k));
+  return a;
+}
+
+/** [8][depth] of B in src[first ..]: column after column. */
+function readB(machine: Machine, instr: Instr, type: HalfType, first: number, depth: 16 | 32): Float32Array {
+  const b = new Float32Array(8 * depth);
+  for (let column = 0; column < 8; column++)
+    for (let k = 0; k < depth; k++) b[column * depth + k] = half(machine, instr, type, first, fragmentB(k, column));
+  return b;
+}
+
+/** The 16 rows that a warp holds, with the kept weights at their places of k 0 .. 31 and zeros between. */
+export function expandSparse(kept: Float32Array, placeOf: (row: number, kept: number) => number): Float32Array {
+  const a = new Float32Array(16 * 32);
+  for (let row = 0; row < 16; row++)
+    for (let i = 0; i < 16; i++) a[row * 32 + 4 * (i >> 1) + placeOf(row, i)] = kept[row * 16 + i]!;
+  return a;
+}
+
+/** The place, 0 .. 3, that metadata in src[index] gives a kept weight. */
+export function placeIn(machine: Machine, instr: Instr, index: number, selector: 0 | 1) {
+  return (row: number, kept: number): number => {
+    const { lane, bit } = metadataPlace(row, kept);
+    return (machine.bits(instr.src[index]!, lane + 2 * selector) >>> bit) & 3;
   };
 }
 
-/** Two or four 8 x 8 matrices of 16-bit elements: lane 8 m + r gives the address of row r of matrix m; lane t gets elements 2 (t % 4) and the next of row t / 4. */
-export const ldmatrix: Readonly<Record<2 | 4, Op>> = { 2: ldmatrixOp(2), 4: ldmatrixOp(4) };
+/** Adds A . B to the 16 x 8 sums in src[sums ..], into dst. Products are exact, sums in f32 in order of k; the chip's order is not documented. */
+function multiply(machine: Machine, instr: Instr, a: Float32Array, b: Float32Array, depth: number, sums: number): void {
+  for (let row = 0; row < 16; row++) {
+    for (let column = 0; column < 8; column++) {
+      const at = fragmentC(row, column);
+      let sum = machine.read(instr.src[sums + at.register]!, at.lane);
+      for (let k = 0; k < depth; k++) sum = Math.fround(sum + a[row * depth + k]! * b[column * depth + k]!);
+      machine.write(instr.dst[at.register]!, at.lane, sum);
+    }
+  }
+}
 
-function ldmatrixOp(count: 2 | 4): Op {
-  const name = `ldmatrix.sync.aligned.m8n8.x${count}.shared.b16`;
-  return {
-    name,
-    dst: Array.from({ length: count }, (): Kind => 'b32'),
-    src: ['shared'],
-    registersOnly: [0],
-    needs: 'sm_80',
-    version: 7.0,
-    format: (d, [from]) => `${name} {${d.join(', ')}}, [${from}];`,
-    meaning: {
-      kind: 'warp',
-      run(machine, instr) {
-        machine.converge(instr);
-        machine.loadMatrices(instr, instr.src[0]!, instr.dst);
+/** D = A . B + D on one warp: A 16 x 16 by rows, B 16 x 8 by columns, D in f32. Sources: A (4), B (2), D (4). */
+export function mma(type: HalfType): Op {
+  return once(`mma.sync.aligned.m16n8k16.row.col.f32.${type}.${type}.f32`, (name) =>
+    warpOp(
+      {
+        name,
+        dst: repeat('f32', 4),
+        src: [...repeat(pairKind[type], 6), ...repeat('f32', 4)],
+        format: (d, s) => `${name} ${[d, s.slice(0, 4), s.slice(4, 6), s.slice(6)].map(braced).join(', ')};`,
       },
-    },
-  };
+      (machine, instr) => {
+        machine.converge(instr);
+        machine.countTensor(2 * 16 * 8 * 16);
+        multiply(machine, instr, readA(machine, instr, type, 0), readB(machine, instr, type, 4, 16), 16, 6);
+      },
+    ),
+  );
+}
+
+/**
+ * The same over 32 k, where A keeps two of every four weights (2:4): sources A (4, the kept ones), B (4), D (4), metadata (1). The two places
+ * of a four must ascend (ordered metadata). `selector`: which lanes of each four hold the metadata, 0: the first two, 1: the last two.
+ */
+export function mmaSparse(type: HalfType, selector: 0 | 1): Op {
+  const spelling = `mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.${type}.${type}.f32`;
+  return once(`${spelling} ${selector}`, (name) =>
+    warpOp(
+      {
+        name,
+        dst: repeat('f32', 4),
+        src: [...repeat(pairKind[type], 8), ...repeat('f32', 4), 'b32'],
+        version: 8.5,
+        format: (d, s) =>
+          `${spelling} ${[d, s.slice(0, 4), s.slice(4, 8), s.slice(8, 12)].map(braced).join(', ')}, ${s[12]}, 0x${selector};`,
+      },
+      (machine, instr) => {
+        machine.converge(instr);
+        machine.countTensor(2 * 16 * 8 * 32);
+        const a = expandSparse(readA(machine, instr, type, 0), placeIn(machine, instr, 12, selector));
+        multiply(machine, instr, a, readB(machine, instr, type, 4, 32), 32, 8);
+      },
+    ),
+  );
+}
+
+/**
+ * One, two or four 8 x 8 matrices of 16-bit elements: lane 8 m + r gives the address of row r of matrix m; lane t gets elements 2 (t % 4) and the
+ * next of row t / 4. Transposed: of column t / 4.
+ */
+export function ldmatrix(count: 1 | 2 | 4, transposed = false): Op {
+  return once(`ldmatrix.sync.aligned.m8n8.x${count}${transposed ? '.trans' : ''}.shared.b16`, (name) =>
+    warpOp(
+      {
+        name,
+        dst: repeat('b32', count),
+        src: ['shared'],
+        format: (d, [from]) => `${name} ${braced(d)}, [${from}];`,
+      },
+      (machine, instr) => {
+        machine.converge(instr);
+        machine.loadMatrices(instr, instr.src[0]!, instr.dst, transposed);
+      },
+    ),
+  );
+}
+
+/** The way back. Sources: address, then a register a matrix. */
+export function stmatrix(count: 1 | 2 | 4, transposed = false): Op {
+  return once(`stmatrix.sync.aligned.m8n8.x${count}${transposed ? '.trans' : ''}.shared.b16`, (name) =>
+    warpOp(
+      {
+        name,
+        src: ['shared', ...repeat('b32', count)],
+        needs: 'sm_90',
+        version: 7.8,
+        format: (_, [to, ...values]) => `${name} [${to}], ${braced(values)};`,
+      },
+      (machine, instr) => {
+        machine.converge(instr);
+        machine.storeMatrices(instr, instr.src[0]!, instr.src.slice(1), transposed);
+      },
+    ),
+  );
 }

@@ -1,48 +1,21 @@
-// Instructions that move data between registers and memory: ld, st, cp.async, ldmatrix, stmatrix (PTX ISA 9.7.9, 9.7.14).
+// Loads, stores and prefetches (PTX ISA 9.7.9).
+import type { Order, Scope, Space } from '../machine.ts';
 import type { Kind, Op } from '../op.ts';
-import type { Machine, Space } from '../machine.ts';
-import type { Instr, Target } from '../program.ts';
+import { group, once, repeat, warpOp } from './make.ts';
 
-/** Operations are made once a spelling, so that equal ones are the same object. */
-const made = new Map<string, Op>();
-
-function once(name: string, make: () => Op): Op {
-  const found = made.get(name);
-  if (found !== undefined) return found;
-  const op = make();
-  made.set(name, op);
-  return op;
-}
-
-interface WarpOptions {
-  readonly needs?: Target;
-  readonly version?: number;
-}
-
-function warp(
-  name: string,
-  dst: readonly Kind[],
-  src: readonly Kind[],
-  format: NonNullable<Op['format']>,
-  run: (machine: Machine, instr: Instr) => void,
-  options: WarpOptions = {},
-): Op {
-  const { needs = 'sm_80', version = 7.0 } = options;
-  return {
-    name,
-    dst,
-    src,
-    registersOnly: src.map((_, i) => i),
-    needs,
-    version,
-    format,
-    meaning: { kind: 'warp', run },
-  };
-}
-
-const group = (names: readonly string[]): string => (names.length > 1 ? `{${names.join(', ')}}` : names[0]!);
-const address = (space: Space): Kind => (space === 'global' ? 'global' : 'shared');
-const repeat = (kind: Kind, count: number): Kind[] => Array.from({ length: count }, () => kind);
+export type WordKind = 'b32' | 'f32' | 'b16' | 'u64';
+const wordBytes: Readonly<Record<WordKind, number>> = { b32: 4, f32: 4, b16: 2, u64: 8 };
+const suffix: Readonly<Record<WordKind, string>> = { b32: 'b32', f32: 'f32', b16: 'b16', u64: 'b64' };
+/** How PTX spells a space in ld and st. */
+export const spelled: Readonly<Record<Space, string>> = {
+  global: 'global',
+  shared: 'shared',
+  cluster: 'shared::cluster',
+};
+export const addressKind = (space: Space): Kind => (space === 'global' ? 'global' : 'shared');
+/** What only exists together with clusters. */
+export const needsCluster = (space: Space, scope?: Scope): { needs: 'sm_80' | 'sm_90'; version: number } =>
+  space === 'cluster' || scope === 'cluster' ? { needs: 'sm_90', version: 7.8 } : { needs: 'sm_80', version: 7.0 };
 
 /** How a load or store treats the caches (PTX ISA, cache operators and eviction priorities). */
 export type CacheHint = 'default' | 'streaming' | 'noAllocate';
@@ -51,79 +24,91 @@ export type CacheHint = 'default' | 'streaming' | 'noAllocate';
 export function load(
   space: Space,
   words: 1 | 2 | 4,
-  kind: 'b32' | 'f32' | 'b16' | 'u64',
+  kind: WordKind,
   options: { readonly readOnly?: boolean; readonly hint?: CacheHint } = {},
 ): Op {
   const { readOnly = false, hint = 'default' } = options;
   const cache = readOnly ? '.nc' : '';
   const evict = hint === 'noAllocate' ? '.L1::no_allocate' : hint === 'streaming' ? '.L1::evict_first' : '';
-  const name = `ld.${space}${cache}${evict}${words > 1 ? `.v${words}` : ''}.${kind === 'u64' ? 'b64' : kind}`;
-  const bytes = kind === 'b16' ? 2 : kind === 'u64' ? 8 : 4;
-  return once(name, () =>
-    warp(
-      name,
-      repeat(kind, words),
-      [address(space)],
-      (d, [from]) => `${name} ${group(d)}, [${from}];`,
-      (machine, instr) => machine.load(space, instr, instr.src[0]!, instr.dst, bytes),
-      { version: evict === '' ? 7.0 : 7.4 },
+  const { needs, version } = needsCluster(space);
+  return once(`ld.${spelled[space]}${cache}${evict}${words > 1 ? `.v${words}` : ''}.${suffix[kind]}`, (name) =>
+    warpOp(
+      {
+        name,
+        dst: repeat(kind, words),
+        src: [addressKind(space)],
+        needs,
+        version: evict === '' ? version : 7.4,
+        format: (d, [from]) => `${name} ${group(d)}, [${from}];`,
+      },
+      (machine, instr) => machine.load(space, instr, instr.src[0]!, instr.dst, wordBytes[kind]),
     ),
   );
 }
 
-export function store(space: Space, words: 1 | 2 | 4, kind: 'b32' | 'f32' | 'b16' | 'u64'): Op {
-  const name = `st.${space}${words > 1 ? `.v${words}` : ''}.${kind === 'u64' ? 'b64' : kind}`;
-  const bytes = kind === 'b16' ? 2 : kind === 'u64' ? 8 : 4;
-  return once(name, () =>
-    warp(
-      name,
-      [],
-      [address(space), ...repeat(kind, words)],
-      (_, [to, ...values]) => `${name} [${to}], ${group(values)};`,
-      (machine, instr) => machine.store(space, instr, instr.src[0]!, instr.src.slice(1), bytes),
+export function store(space: Space, words: 1 | 2 | 4, kind: WordKind): Op {
+  const { needs, version } = needsCluster(space);
+  return once(`st.${spelled[space]}${words > 1 ? `.v${words}` : ''}.${suffix[kind]}`, (name) =>
+    warpOp(
+      {
+        name,
+        src: [addressKind(space), ...repeat(kind, words)],
+        needs,
+        version,
+        format: (_, [to, ...values]) => `${name} [${to}], ${group(values)};`,
+      },
+      (machine, instr) => machine.store(space, instr, instr.src[0]!, instr.src.slice(1), wordBytes[kind]),
     ),
   );
 }
 
-/**
- * Copies 4, 8 or 16 bytes a lane from global to shared memory without a register, under way until waited for (PTX ISA 9.7.9.25.3.1).
- * 16 bytes go past the first-level cache (.cg); fewer cannot.
- */
-export const copyAsync: Readonly<Record<4 | 8 | 16, Op>> = {
-  4: copyAsyncOp(4),
-  8: copyAsyncOp(8),
-  16: copyAsyncOp(16),
-};
-
-function copyAsyncOp(bytes: 4 | 8 | 16): Op {
-  const name = `cp.async.${bytes === 16 ? 'cg' : 'ca'}.shared.global`;
-  return warp(
-    `${name} ${bytes}`,
-    [],
-    ['shared', 'global'],
-    (_, [to, from]) => `${name} [${to}], [${from}], ${bytes};`,
-    (machine, instr) => machine.beginCopy(instr, instr.src[0]!, instr.src[1]!, bytes),
+/** A load that may meet another thread's store (PTX ISA 9.7.9.8): relaxed, or acquire, which also brings what came before a release. */
+export function loadOrdered(
+  space: Space,
+  kind: 'u32' | 'f32',
+  order: Extract<Order, 'relaxed' | 'acquire'>,
+  scope: Scope,
+): Op {
+  const { needs, version } = needsCluster(space, scope);
+  return once(`ld.${order}.${scope}.${spelled[space]}.${kind}`, (name) =>
+    warpOp(
+      {
+        name,
+        dst: [kind],
+        src: [addressKind(space)],
+        needs,
+        version,
+        format: ([d], [from]) => `${name} ${d}, [${from}];`,
+      },
+      (machine, instr) => machine.load(space, instr, instr.src[0]!, instr.dst, 4, order, scope),
+    ),
   );
 }
 
-export const commitCopies: Op = warp(
-  'cp.async.commit_group',
-  [],
-  [],
-  () => 'cp.async.commit_group;',
-  (machine) => machine.commitCopies(),
-);
-
-/** Waits until at most `pending` groups of the thread are under way. */
-export function waitCopies(pending: number): Op {
-  const name = `cp.async.wait_group ${pending}`;
-  return once(name, () =>
-    warp(
-      name,
-      [],
-      [],
-      () => `${name};`,
-      (machine) => machine.waitCopies(pending),
+export function storeOrdered(
+  space: Space,
+  kind: 'u32' | 'f32',
+  order: Extract<Order, 'relaxed' | 'release'>,
+  scope: Scope,
+): Op {
+  const { needs, version } = needsCluster(space, scope);
+  return once(`st.${order}.${scope}.${spelled[space]}.${kind}`, (name) =>
+    warpOp(
+      {
+        name,
+        src: [addressKind(space), kind],
+        needs,
+        version,
+        format: (_, [to, value]) => `${name} [${to}], ${value};`,
+      },
+      (machine, instr) => machine.store(space, instr, instr.src[0]!, [instr.src[1]!], 4, order, scope),
     ),
+  );
+}
+
+/** Asks for a cache line; changes nothing that a program could see. */
+export function prefetch(level: 'L1' | 'L2'): Op {
+  return once(`prefetch.global.${level}`, (name) =>
+    warpOp({ name, src: ['global'], format: (_, [from]) => `${name} [${from}];` }, () => {}),
   );
 }

@@ -1,0 +1,188 @@
+// Where a warp meets others: barriers of its CTA and cluster, mbarriers, fences for asynchronous copies.
+import type { Space } from '../../ptx/machine.ts';
+import type { Instr, Operand, Reg } from '../../ptx/program.ts';
+import type { Barrier, MBarrier } from '../barriers.ts';
+import { WarpCopies } from './copies.ts';
+
+export class WarpBarriers extends WarpCopies {
+  /** mbarriers this warp made and has not fenced. */
+  private fresh: MBarrier[] = [];
+  /** The phase of each mbarrier that this warp has seen end last. */
+  private readonly passed = new Map<MBarrier, number>();
+  private clusterTurn = -1;
+
+  // ---- barriers of the CTA and of the cluster
+
+  *barrier(instr: Instr, id: number, threads: number | null): Generator<void, void> {
+    this.converge(instr);
+    const barrier = this.home.barriers[id]!;
+    const { turn } = barrier;
+    const expected = threads === null ? this.team.warpsPerCta : threads / 32;
+    if (barrier.arrive(this.knowledge, expected)) this.launch.progress++;
+    yield* this.until(
+      instr,
+      () => barrier.turn > turn,
+      () => `${instr.op.name} (${barrier.arrived} of ${expected} warps)`,
+    );
+    this.pass(barrier);
+  }
+
+  arriveBarrier(instr: Instr, id: number, threads: number): void {
+    this.converge(instr);
+    if (this.home.barriers[id]!.arrive(this.knowledge, threads / 32)) this.launch.progress++;
+    this.tick();
+  }
+
+  arriveCluster(instr: Instr, release: boolean): void {
+    this.converge(instr);
+    const { clusterBarrier, size } = this.team;
+    if (this.clusterTurn >= 0)
+      this.findings.report('barrier-misuse', instr.where, `${this.name} arrives twice without a wait between`);
+    this.clusterTurn = clusterBarrier.turn;
+    if (clusterBarrier.arrive(release ? this.knowledge : null, size)) this.launch.progress++;
+    this.tick();
+  }
+
+  *waitCluster(instr: Instr): Generator<void, void> {
+    this.converge(instr);
+    const { clusterBarrier, size } = this.team;
+    const turn = this.clusterTurn;
+    if (turn < 0) {
+      this.findings.report('barrier-misuse', instr.where, `${this.name} waits without having arrived`);
+      return;
+    }
+    yield* this.until(
+      instr,
+      () => clusterBarrier.turn > turn,
+      () => `barrier.cluster (${clusterBarrier.arrived} of ${size} warps)`,
+    );
+    this.clusterTurn = -1;
+    this.pass(clusterBarrier);
+  }
+
+  private pass({ released }: Barrier): void {
+    if (released !== null) this.knowledge.join(released);
+    this.tick();
+  }
+
+  private *until(instr: Instr, ready: () => boolean, what: () => string): Generator<void, void> {
+    if (!ready()) {
+      this.waiting = { where: instr.where, what, ready };
+      do yield;
+      while (!ready());
+      this.waiting = null;
+    }
+    this.epoch++;
+  }
+
+  // ---- fences for the asynchronous proxy
+
+  fenceProxyAsync(): void {
+    const { clock, fenced } = this.knowledge;
+    for (let warp = 0; warp < fenced.length; warp++) fenced[warp] = Math.max(fenced[warp]!, clock[warp]!);
+    this.tick();
+    this.fenceBarrierInit();
+  }
+
+  fenceBarrierInit(): void {
+    for (const mbarrier of this.fresh) mbarrier.fenced = true;
+    this.fresh = [];
+  }
+
+  // ---- mbarriers
+
+  initBarrier(instr: Instr, barrier: Operand, count: Operand): void {
+    this.eachActive((lane) => {
+      const address = this.read(barrier, lane);
+      if (!this.inShared('shared', instr, address, 8, lane)) return;
+      const before = this.home.mbarriers.get(address);
+      if (before !== undefined)
+        this.findings.report('barrier-misuse', instr.where, `there is an mbarrier at shared byte ${address} already`);
+      const made = this.team.makeMBarrier(this.home, address, this.read(count, lane));
+      if (made === null) {
+        const detail = 'more mbarriers are made than k.mbarriers gave room for';
+        this.findings.report('barrier-misuse', instr.where, detail);
+        return;
+      }
+      made.madeBy = this.index;
+      made.madeAt = this.knowledge.clock[this.index]!;
+      this.fresh.push(made);
+    });
+  }
+
+  private find(instr: Instr, space: Space, barrier: Operand, lane: number): MBarrier | null {
+    const address = this.read(barrier, lane);
+    const cta = space === 'cluster' ? this.ctaOf(address) : this.home;
+    const at = space === 'cluster' ? this.offsetOf(address) : address;
+    const found = cta?.mbarriers.get(at);
+    if (found === undefined) {
+      this.findings.report('barrier-misuse', instr.where, `no mbarrier was made at shared byte ${at}`);
+      return null;
+    }
+    if (found.madeBy !== this.index && found.madeAt > this.knowledge.clock[found.madeBy]!) {
+      const detail = `${this.name} uses the mbarrier at shared byte ${at}, made by ${this.nameOf(found.madeBy)} with nothing between`;
+      this.findings.report('race', instr.where, detail);
+    }
+    return found;
+  }
+
+  arrive(instr: Instr, space: Space, barrier: Operand, bytes: Operand | null): void {
+    this.eachActive((lane) => {
+      const mbarrier = this.find(instr, space, barrier, lane);
+      if (mbarrier === null) return;
+      if (bytes !== null) mbarrier.bytes += this.read(bytes, lane);
+      const { phase } = mbarrier;
+      if (!mbarrier.arrive(this.knowledge)) {
+        const detail = `${this.name} arrives at the mbarrier at shared byte ${mbarrier.address}, where all ${mbarrier.count} of phase ${phase} have arrived`;
+        this.findings.report('barrier-misuse', instr.where, detail);
+      }
+      if (mbarrier.phase !== phase) this.launch.progress++;
+    });
+    this.tick();
+  }
+
+  *waitBarrier(instr: Instr, barrier: Operand, parity: Operand): Generator<void, void> {
+    const waits: { readonly mbarrier: MBarrier; readonly parity: number }[] = [];
+    this.eachActive((lane) => {
+      const mbarrier = this.find(instr, 'shared', barrier, lane);
+      const wanted = this.read(parity, lane) & 1;
+      if (mbarrier === null || waits.some((wait) => wait.mbarrier === mbarrier && wait.parity === wanted)) return;
+      waits.push({ mbarrier, parity: wanted });
+    });
+    const active = this.active;
+    for (const wait of waits) {
+      const { mbarrier } = wait;
+      this.checkParity(instr, mbarrier, wait.parity);
+      yield* this.until(
+        instr,
+        () => mbarrier.isOver(wait.parity),
+        () => `a wait for parity ${wait.parity} of ${mbarrier.text}`,
+      );
+      this.saw(mbarrier);
+    }
+    this.active = active;
+  }
+
+  testBarrier(instr: Instr, barrier: Operand, parity: Operand, target: Reg): void {
+    this.eachActive((lane) => {
+      const mbarrier = this.find(instr, 'shared', barrier, lane);
+      const over = mbarrier !== null && mbarrier.isOver(this.read(parity, lane));
+      if (over) this.saw(mbarrier);
+      this.write(target, lane, over ? 1 : 0);
+    });
+  }
+
+  private saw(mbarrier: MBarrier): void {
+    this.knowledge.join(mbarrier.released);
+    this.passed.set(mbarrier, mbarrier.phase - 1);
+  }
+
+  /** A wait that a phase seen before satisfies, while bytes of the present one are under way, waits for nothing. */
+  private checkParity(instr: Instr, mbarrier: MBarrier, parity: number): void {
+    const last = mbarrier.phase - 1;
+    if (!mbarrier.isOver(parity) || (this.passed.get(mbarrier) ?? -1) < last) return;
+    if (mbarrier.bytes === 0 && mbarrier.underWay === 0) return;
+    const detail = `${this.name} waits for parity ${parity} of ${mbarrier.text}: the phase before satisfied it`;
+    this.findings.report('wrong-parity', instr.where, detail);
+  }
+}
