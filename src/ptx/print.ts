@@ -12,6 +12,7 @@ import {
   type Target,
   type Where,
 } from './program.ts';
+import { verify } from './verify.ts';
 
 export interface PrintOptions {
   /** The architecture to print for; default the program's own least one. */
@@ -38,8 +39,10 @@ export function versionOf(program: Program, arch: Target = program.target): numb
   return version;
 }
 
+/** Errors: KernelError when the program is not well formed, or `arch` cannot run it (verify.ts). */
 export function print(program: Program, options: PrintOptions = {}): string {
   const { arch = program.target, lines = false } = options;
+  verify(program, arch);
   const out: string[] = [];
   const table = lineTable();
   let labels = 0;
