@@ -52,6 +52,8 @@ describe('drawings', () => {
     assert.match(plain.notes[0]!, /^32 turns for 4 phases: 8-way/);
     assert.match(swizzle.notes[0]!, /no conflicts/);
     assert.ok(!swizzle.cells.some(({ marked }) => marked));
+    const half = drawAccess(rows('f16', [16, 64]), (lane) => (lane < 8 ? [lane, 0] : null), { title: '', bytes: 16 });
+    assert.equal(half.rowNames.length, 8);
     fc.assert(
       fc.property(
         fc.constantFrom<4 | 8 | 16>(4, 8, 16),

@@ -38,9 +38,12 @@ const CHUNK_BYTES = 16;
 const count = (length: number): number[] => Array.from({ length }, (_, i) => i);
 const range = (first: number, last: number): string => (first === last ? `${first}` : `${first}-${last}`);
 
-/** The 32 keys as eight entries of four: 'banks 0-3', ... */
-function legendOf(what: string): LegendEntry[] {
-  return count(8).map((i) => ({ label: `${what} ${range(4 * i, 4 * i + 3)}`, colour: 4 * i + 1, marked: false }));
+/** The keys that cells use, as entries of four: 'banks 0-3', ... */
+function legendOf(what: string, cells: readonly Cell[]): LegendEntry[] {
+  const used = new Set(cells.flatMap(({ colour }) => (colour === null ? [] : [colour >> 2])));
+  return count(8)
+    .filter((four) => used.has(four))
+    .map((four) => ({ label: `${what} ${range(4 * four, 4 * four + 3)}`, colour: 4 * four + 1, marked: false }));
 }
 
 function grid(
@@ -66,22 +69,23 @@ export function drawLayout(layout: Layout, options: LayoutOptions = {}): Drawing
   const per = cells === 'chunks' ? CHUNK_BYTES / bytes : 1;
   if (cells === 'chunks') checkChunks(layout);
   const columns = layout.columns / per;
+  const cellsOf = grid(layout.rows, columns, (row, column) => {
+    const place = layout.index(row, column * per);
+    const bank = ((place * bytes) >> 2) & 31;
+    const banks = cells === 'chunks' ? range(bank, bank + 3) : `${bank}`;
+    return {
+      label: show === 'banks' ? banks : `${place / per}`,
+      detail: '',
+      colour: cells === 'chunks' ? bank + 1 : bank,
+      marked: false,
+    };
+  });
   return {
     title: options.title ?? `${layout.rows} x ${layout.columns} ${layout.elem}`,
     rowNames: count(layout.rows).map(String),
     columnNames: count(columns).map((column) => range(column * per, column * per + per - 1)),
-    cells: grid(layout.rows, columns, (row, column) => {
-      const place = layout.index(row, column * per);
-      const bank = ((place * bytes) >> 2) & 31;
-      const banks = cells === 'chunks' ? range(bank, bank + 3) : `${bank}`;
-      return {
-        label: show === 'banks' ? banks : `${place / per}`,
-        detail: '',
-        colour: cells === 'chunks' ? bank + 1 : bank,
-        marked: false,
-      };
-    }),
-    legend: legendOf('banks'),
+    cells: cellsOf,
+    legend: legendOf('banks', cellsOf),
     notes: [
       `A cell is ${cells === 'chunks' ? `${CHUNK_BYTES} bytes (${per} ${layout.elem})` : `one ${layout.elem}`}; it shows its ${
         show === 'banks' ? 'banks' : `place in memory, in ${cells} from the start of the tile`
@@ -116,15 +120,16 @@ export interface FragmentOptions {
 /** Which lane holds which element of a fragment. */
 export function drawFragment(owner: Owner, options: FragmentOptions): Drawing {
   const { title, rows, columns, register = 'r' } = options;
+  const cells = grid(rows, columns, (row, column) => {
+    const at = owner(row, column);
+    return { label: `${at.lane}`, detail: `${register}${at.register}`, colour: at.lane % 32, marked: false };
+  });
   return {
     title,
     rowNames: count(rows).map(String),
     columnNames: count(columns).map(String),
-    cells: grid(rows, columns, (row, column) => {
-      const at = owner(row, column);
-      return { label: `${at.lane}`, detail: `${register}${at.register}`, colour: at.lane % 32, marked: false };
-    }),
-    legend: legendOf('lanes'),
+    cells,
+    legend: legendOf('lanes', cells),
     notes: [`A cell shows the lane that holds the element, and in which register (${register}0, ${register}1, ...).`],
   };
 }
@@ -143,7 +148,7 @@ export interface AccessOptions {
   readonly bytes: 4 | 8 | 16;
 }
 
-/** When the banks serve which lane: a row for each turn. Lanes of a phase that want different words of one bank need turns of their own, and are marked. */
+/** When the banks serve which lane: a row for each turn; phases without a lane that takes part are left out. Lanes of a phase that want different words of one bank need turns of their own, and are marked. */
 export function drawAccess(layout: Layout, access: Access, { title, bytes }: AccessOptions): Drawing {
   const addresses = count(32).map((lane) => {
     const at = access(lane);
@@ -151,30 +156,33 @@ export function drawAccess(layout: Layout, access: Access, { title, bytes }: Acc
   });
   const step = lanesPerPhase(bytes);
   const slots = LINE_BYTES / bytes;
-  const phases = count(32 / step).map((phase) => phaseOf(addresses, bytes, phase * step, (phase + 1) * step));
+  const phases = count(32 / step)
+    .map((phase) => phaseOf(addresses, bytes, phase * step, (phase + 1) * step))
+    .filter(({ turns }) => turns.some((slots) => slots.some(({ lanes }) => lanes.length > 0)));
   const turns = phases.flatMap(({ first, turns }) =>
     turns.map((lanes, turn) => ({ lanes, name: turn === 0 ? `lanes ${range(first, first + step - 1)}` : '' })),
   );
-  const perBank = bytes / 4;
+  const perSlot = bytes / 4;
+  const cells = grid(turns.length, slots, (row, slot) => {
+    const { lanes, crowded } = turns[row]!.lanes[slot]!;
+    return {
+      label: lanesText(lanes),
+      detail: '',
+      colour: lanes.length === 0 ? null : lanes[0]!,
+      marked: crowded,
+    };
+  });
   return {
     title,
     rowNames: turns.map(({ name }) => name),
-    columnNames: count(slots).map((slot) => range(slot * perBank, slot * perBank + perBank - 1)),
-    cells: grid(turns.length, slots, (row, slot) => {
-      const { lanes, crowded } = turns[row]!.lanes[slot]!;
-      return {
-        label: lanesText(lanes),
-        detail: '',
-        colour: lanes.length === 0 ? null : lanes[0]! % 32,
-        marked: crowded,
-      };
-    }),
+    columnNames: count(slots).map((slot) => range(slot * perSlot, slot * perSlot + perSlot - 1)),
+    cells,
     legend: [
-      ...legendOf('lanes'),
+      ...legendOf('lanes', cells),
       ...(phases.some(({ ways }) => ways > 1) ? [{ label: 'conflict', colour: null, marked: true }] : []),
     ],
     notes: [
-      `${turns.length} turns for ${phases.length} phase${phases.length > 1 ? 's' : ''}: ${conflictText(phases.map(({ ways }) => ways))}.`,
+      `${counted(turns.length, 'turn')} for ${counted(phases.length, 'phase')}: ${conflictText(phases.map(({ ways }) => ways))}.`,
       'A row is a turn of the banks; a cell names the lane that these banks serve in it.',
     ],
   };
@@ -223,7 +231,9 @@ function lanesText(lanes: readonly number[]): string {
   return together ? range(lanes[0]!, lanes.at(-1)!) : lanes.join(',');
 }
 
+const counted = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;
+
 function conflictText(ways: readonly number[]): string {
-  const worst = Math.max(...ways);
+  const worst = Math.max(0, ...ways);
   return worst > 1 ? `${worst}-way conflicts` : 'no conflicts';
 }

@@ -22,15 +22,22 @@ interface Part {
 
 const textWidth = (text: string, size: number): number => text.length * CHARACTER * size;
 
-/** One SVG of drawings from left to right. */
+/** One SVG of drawings from left to right; their legends, and the notes that all of them have, stand once below. */
 export function svg(...drawings: readonly Drawing[]): string {
-  const parts = drawings.map(draw);
-  const width = Math.ceil(2 * MARGIN + parts.reduce((sum, part) => sum + part.width, BETWEEN * (parts.length - 1)));
-  const height = Math.ceil(2 * MARGIN + Math.max(...parts.map((part) => part.height)));
+  const [shared, ...others] = drawings.map(({ notes }) => new Set(notes));
+  const common = others.reduce((notes, more) => notes.intersection(more), shared ?? new Set<string>());
+  const parts = drawings.map((drawing) => grid(drawing, common));
+  const across = parts.reduce((sum, part) => sum + part.width, BETWEEN * (parts.length - 1));
+  const room = Math.max(across, 300);
+  const key = legend(united(drawings), room);
+  const below = notes([...common], room);
+  const [keyTop, noteTop] = placesBelow(Math.max(...parts.map((part) => part.height)), key.height);
+  const width = Math.ceil(2 * MARGIN + Math.max(across, key.width, below.width));
+  const height = Math.ceil(2 * MARGIN + (below.height === 0 ? keyTop + key.height : noteTop + below.height));
   const title = escape(drawings.map((drawing) => drawing.title).join('; '));
-  let x = MARGIN;
+  let x = 0;
   const placed = parts.map((part) => {
-    const group = `<g transform="translate(${round(x)} ${MARGIN})">\n${part.text}\n</g>`;
+    const group = moved(x, 0, part.text);
     x += part.width + BETWEEN;
     return group;
   });
@@ -39,29 +46,53 @@ export function svg(...drawings: readonly Drawing[]): string {
     `<title>${title}</title>`,
     `<style>\n${style(drawings)}\n</style>`,
     `<rect class="paper" width="${width}" height="${height}" rx="8"/>`,
-    ...placed,
+    moved(MARGIN, MARGIN, [...placed, moved(0, keyTop, key.text), moved(0, noteTop, below.text)].join('\n')),
     '</svg>',
     '',
   ].join('\n');
 }
 
-function draw(drawing: Drawing): Part {
-  const { rowNames, columnNames, cells } = drawing;
+/** Where the legend and the notes begin below grids of a height. */
+function placesBelow(height: number, keyHeight: number): readonly [key: number, notes: number] {
+  return [height + 14, height + 14 + (keyHeight === 0 ? 0 : keyHeight + 8)];
+}
+
+const moved = (x: number, y: number, text: string): string =>
+  `<g transform="translate(${round(x)} ${round(y)})">\n${text}\n</g>`;
+
+/** The entries of all legends, each once. */
+function united(drawings: readonly Drawing[]): LegendEntry[] {
+  const entries = drawings.flatMap(({ legend }) => legend);
+  return [...new Map(entries.map((entry) => [entry.label, entry])).values()];
+}
+
+function notes(sentences: readonly string[], room: number): Part {
+  const lines = sentences.flatMap((note) => wrap(note, room / (CHARACTER * FONT)));
+  return {
+    width: Math.max(0, ...lines.map((line) => textWidth(line, FONT))),
+    height: lines.length * LINE,
+    text: lines.map((line, i) => `<text class="note" x="0" y="${FONT + i * LINE}">${escape(line)}</text>`).join('\n'),
+  };
+}
+
+/** Title, grid and the notes that are this drawing's alone. */
+function grid(drawing: Drawing, common: ReadonlySet<string>): Part {
+  const { title, rowNames, columnNames, cells } = drawing;
   const head = Math.max(0, ...rowNames.map((name) => textWidth(name, FONT))) + 8;
   const cellWidth = Math.max(
     CELL_HEIGHT,
     ...columnNames.map((name) => textWidth(name, SMALL) + 4),
     ...cells.map((cell) => labelWidth(cell) + CELL_PADDING),
   );
-  const gridWidth = head + columnNames.length * cellWidth;
-  const width = Math.max(gridWidth, textWidth(drawing.title, FONT + 2));
-  const notes = drawing.notes.flatMap((note) => wrap(note, Math.max(width, 300) / (CHARACTER * FONT)));
-  const key = legend(drawing.legend, Math.max(width, 300));
+  const width = Math.max(head + columnNames.length * cellWidth, textWidth(title, FONT + 2));
   const top = LINE + 28;
-  const bottom = top + rowNames.length * CELL_HEIGHT + 14;
-  const noteTop = bottom + key.height + 22;
+  const bottom = top + rowNames.length * CELL_HEIGHT;
+  const own = notes(
+    drawing.notes.filter((note) => !common.has(note)),
+    width,
+  );
   const text = [
-    `<text class="title" x="0" y="14">${escape(drawing.title)}</text>`,
+    `<text class="title" x="0" y="14">${escape(title)}</text>`,
     ...columnNames.map(
       (name, i) =>
         `<text class="name" x="${round(head + (i + 0.5) * cellWidth)}" y="${top - 8}">${escape(name)}</text>`,
@@ -71,11 +102,13 @@ function draw(drawing: Drawing): Part {
         `<text class="row" x="${round(head - 8)}" y="${round(top + (i + 0.5) * CELL_HEIGHT + FONT * 0.35)}">${escape(name)}</text>`,
     ),
     ...cells.map((cell) => drawCell(cell, head + cell.column * cellWidth, top + cell.row * CELL_HEIGHT, cellWidth)),
-    `<g transform="translate(0 ${round(bottom)})">\n${key.text}\n</g>`,
-    ...notes.map((note, i) => `<text class="note" x="0" y="${round(noteTop + i * LINE)}">${escape(note)}</text>`),
+    moved(0, bottom + 10, own.text),
   ].join('\n');
-  const widest = Math.max(width, key.width, ...notes.map((note) => textWidth(note, FONT)));
-  return { width: widest, height: noteTop + (notes.length - 1) * LINE + 4, text };
+  return {
+    width: Math.max(width, own.width),
+    height: own.height === 0 ? bottom : bottom + 10 + own.height,
+    text,
+  };
 }
 
 function labelWidth({ label, detail }: Cell): number {
@@ -129,14 +162,16 @@ function style(drawings: readonly Drawing[]): string {
 .name { text-anchor: middle }
 .row { text-anchor: end }
 .key { font-size: ${SMALL + 1}px }
-.name, .row, .key, .note, .detail { fill: #59636e }
+.name, .row, .key, .note { fill: #59636e }
+.detail { fill: #424a53 }
 .paper { fill: #ffffff }
 .none { fill: #f0f2f4 }
 .marked { stroke: #d1242f; stroke-width: 1.5 }
 ${fills(78, 90, -5)}
 @media (prefers-color-scheme: dark) {
 text { fill: #f0f3f6 }
-.name, .row, .key, .note, .detail { fill: #a8b1bb }
+.name, .row, .key, .note { fill: #a8b1bb }
+.detail { fill: #d1d9e0 }
 .paper { fill: #0d1117 }
 .none { fill: #1a2029 }
 .marked { stroke: #ff6a69 }
