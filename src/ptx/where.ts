@@ -26,17 +26,17 @@ function authorFrames(sites: readonly NodeJS.CallSite[]): Frame[] {
       between = true;
       continue;
     }
-    const name = site.getFunctionName() ?? '';
+    const frame: Frame = {
+      file: file.replace(/^file:\/\//, ''),
+      line: site.getLineNumber() ?? 0,
+      column: site.getColumnNumber() ?? 0,
+      name: site.getFunctionName() ?? '',
+    };
     const last = found.at(-1);
-    if (between && last !== undefined && last.name === '') found[found.length - 1] = { ...last, name };
+    if (between && last?.name === '' && last.file === frame.file)
+      found[found.length - 1] = { ...last, name: frame.name };
     else if (found.length === MAX_FRAMES) break;
-    else
-      found.push({
-        file: file.replace(/^file:\/\//, ''),
-        line: site.getLineNumber() ?? 0,
-        column: site.getColumnNumber() ?? 0,
-        name,
-      });
+    else found.push(frame);
     between = false;
   }
   return found;
