@@ -5,6 +5,7 @@ import { kernel } from './kernel.ts';
 import { instructions, type Program, type Where } from './program.ts';
 import type { K } from './trace.ts';
 import type { Global, U32 } from './values.ts';
+import { repeat } from './where.fixture.ts';
 
 const head = { name: 'k', threads: 32, params: { p: 'f32*', n: 'u32' } } as const;
 
@@ -43,5 +44,15 @@ describe('the place of an instruction', () => {
     assert.equal(xor![0], 'store');
     assert.equal(called![0], '');
     assert.ok(called![1] > xor![1]);
+  });
+
+  test('in a block that a helper of another file runs keeps that helper', () => {
+    const { name, callers, file } = whereOf(
+      kernel(head, (k, { p, n }) => repeat(k, n, (i) => k.stF32(p, i.xor(9).toF32()))),
+      'xor.b32',
+    );
+    assert.ok(file.endsWith('where.test.ts'));
+    assert.deepEqual([name, ...callers.map((caller) => caller.name)], ['', 'repeat', '']);
+    assert.ok(callers[0]!.file.endsWith('where.fixture.ts'));
   });
 });
