@@ -46,18 +46,40 @@ export function rows<T extends ElemType>(
   return layout(elem, shape[0], shape[1], shape[0] * pitch, (row, column) => row.mul(pitch).add(column));
 }
 
+/** Bytes of a row within which chunks change places: the swizzle modes of bulk copies and of wgmma (PTX ISA, tensor swizzling modes). */
+export type Span = 128 | 64 | 32;
+
 /**
  * Row after row, the 16-byte chunks of a row exchanged by xor with the row's number, so that eight rows of one column of chunks lie in
- * different banks: what ldmatrix reads without conflicts. Rows must be a multiple of 128 bytes.
+ * different banks: what ldmatrix reads without conflicts.
+ *
+ * Rows of `span` bytes are what the hardware's swizzle of that span gives: with the tile at a multiple of 8 * span bytes, address bits 4..6 are
+ * xor-ed with bits 7..9 (128), 4..5 with 7..8 (64), 4 with 7 (32). Longer rows: for a span of 64 or 32 the tile is cut into panels of `span` bytes a row, one
+ * behind the other, each as above (rows then a multiple of 8). For 128 the rows stay whole and chunks change places within 128 bytes of
+ * a row, by the row's number: as free of conflicts, but no mode of the hardware; for that take one tile a panel.
+ *
+ * Errors: RangeError when rows are no multiple of `span` bytes.
  */
-export function swizzled<T extends ElemType>(elem: T, shape: readonly [rows: number, columns: number]): Layout<T> {
+export function swizzled<T extends ElemType>(
+  elem: T,
+  shape: readonly [rows: number, columns: number],
+  span: Span = 128,
+): Layout<T> {
+  const [height, width] = shape;
   const perChunk = 16 / elemBytes[elem];
-  if ((shape[1] * elemBytes[elem]) % 128 !== 0)
-    throw new RangeError(`rows of ${shape[1]} ${elem} are no multiple of 128 bytes`);
-  return layout(elem, shape[0], shape[1], shape[0] * shape[1], (row, column) =>
-    row
-      .mul(shape[1])
-      .add(column.div(perChunk).xor(row.mod(8)).mul(perChunk))
-      .add(column.mod(perChunk)),
-  );
+  const perSpan = span / elemBytes[elem];
+  if (width % perSpan !== 0) throw new RangeError(`rows of ${width} ${elem} are no multiple of ${span} bytes`);
+  const panelled = span < 128 && width > perSpan;
+  if (panelled && height % 8 !== 0) throw new RangeError(`panels of ${height} rows: the pattern repeats every 8`);
+  const pitch = panelled ? perSpan : width;
+  const exchanged = (row: U32, column: U32): U32 =>
+    column
+      .div(perChunk)
+      .xor(row.div(128 / span).mod(span / 16))
+      .mul(perChunk);
+  return layout(elem, height, width, height * width, (row, column) => {
+    const within = panelled ? column.mod(perSpan) : column;
+    const place = row.mul(pitch).add(exchanged(row, within)).add(column.mod(perChunk));
+    return panelled ? place.add(column.div(perSpan).mul(height * perSpan)) : place;
+  });
 }

@@ -1,5 +1,6 @@
 // Program to PTX text. Decides nothing: spellings are the instructions' own, control flow becomes labels and branches.
 import { pointee } from './kernel.ts';
+import { INLINED_AT_VERSION, lineTable } from './lines.ts';
 import type { Kind } from './op.ts';
 import {
   type Block,
@@ -11,11 +12,12 @@ import {
   type Target,
   type Where,
 } from './program.ts';
+import { verify } from './verify.ts';
 
 export interface PrintOptions {
   /** The architecture to print for; default the program's own least one. */
   readonly arch?: Target;
-  /** Adds .loc lines, so that profilers show the author's TypeScript. */
+  /** Adds .loc lines, so that profilers show the author's TypeScript, with helpers as functions inlined into the kernel. */
   readonly lines?: boolean;
 }
 
@@ -37,20 +39,19 @@ export function versionOf(program: Program, arch: Target = program.target): numb
   return version;
 }
 
+/** Errors: KernelError when the program is not well formed, or `arch` cannot run it (verify.ts). */
 export function print(program: Program, options: PrintOptions = {}): string {
   const { arch = program.target, lines = false } = options;
+  verify(program, arch);
   const out: string[] = [];
-  const files = new Map<string, number>();
+  const table = lineTable();
   let labels = 0;
-  let lastLoc = '';
   const name = (reg: Reg): string => `%${prefix[reg.cls]}${reg.id}`;
   const operand = (value: Operand, kind: Kind): string => (isReg(value) ? name(value) : immediate(value.bits, kind));
   const label = (): string => `$L${labels++}`;
 
   const locate = (where: Where): void => {
-    if (!lines) return;
-    const loc = `\t.loc ${fileNumber(files, where.file)} ${where.line} 0`;
-    if (loc !== lastLoc) out.push((lastLoc = loc));
+    if (lines) out.push(...table.locate(where));
   };
 
   const block = (stmts: Block): void => {
@@ -84,6 +85,7 @@ export function print(program: Program, options: PrintOptions = {}): string {
           out.push(`\tmov.u32 ${name(stmt.index)}, ${operand(stmt.from, 'u32')};`, `\t.reg .pred ${test};`);
           out.push(`\tsetp.ge.u32 ${test}, ${name(stmt.index)}, ${to};`, `\t@${test} bra ${end};`, `${top}:`);
           block(stmt.body);
+          locate(stmt.where);
           out.push(`\tadd.u32 ${name(stmt.index)}, ${name(stmt.index)}, ${stmt.step};`);
           out.push(`\tsetp.lt.u32 ${test}, ${name(stmt.index)}, ${to};`, `\t@${test} bra ${top};`, `${end}:`);
           break;
@@ -94,6 +96,7 @@ export function print(program: Program, options: PrintOptions = {}): string {
           block(stmt.test);
           out.push(`\t@!${name(stmt.condition)} bra ${end};`);
           block(stmt.body);
+          locate(stmt.where);
           out.push(`\tbra ${top};`, `${end}:`);
           break;
         }
@@ -108,7 +111,7 @@ export function print(program: Program, options: PrintOptions = {}): string {
       : `\t.param .${pointee(type) === null ? type : 'u64'} ${key}`,
   );
   return [
-    `.version ${versionOf(program, arch).toFixed(1)}`,
+    `.version ${Math.max(versionOf(program, arch), table.inlined() ? INLINED_AT_VERSION : 0).toFixed(1)}`,
     `.target ${arch}`,
     '.address_size 64',
     '',
@@ -122,15 +125,9 @@ export function print(program: Program, options: PrintOptions = {}): string {
     ...out,
     '\tret;',
     '}',
-    ...[...files].map(([file, number]) => `.file ${number} "${file}"`),
+    ...table.tables(),
     '',
   ].join('\n');
-}
-
-function fileNumber(files: Map<string, number>, file: string): number {
-  const number = files.get(file) ?? files.size + 1;
-  files.set(file, number);
-  return number;
 }
 
 function immediate(bits: number | bigint, kind: Kind): string {

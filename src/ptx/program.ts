@@ -21,11 +21,19 @@ export function isReg(operand: Operand): operand is Reg {
   return 'id' in operand;
 }
 
-/** The author's line, and the lines that called it, innermost first; the last one is in the kernel's body. */
-export interface Where {
+/** A place in the author's sources. */
+export interface Frame {
   readonly file: string;
+  /** Both from 1; 0 when unknown. */
   readonly line: number;
-  readonly callers: readonly { readonly file: string; readonly line: number }[];
+  readonly column: number;
+  /** The function it is in; empty for one without a name, such as the body of a kernel. */
+  readonly name: string;
+}
+
+/** The author's line, and the lines that called it, innermost first; the last one is in the kernel's body. */
+export interface Where extends Frame {
+  readonly callers: readonly Frame[];
 }
 
 export interface Instr {

@@ -1,42 +1,55 @@
 // The author's line: which file and line asked for an instruction, and which helpers stood in between.
-import type { Where } from './program.ts';
+import type { Frame, Where } from './program.ts';
 
 /** Frames of this folder are the language's own and are left out. */
 const ours: string = new URL('.', import.meta.url).href;
+/** What called kernel() is not part of a kernel. */
+const kernelFile = /^kernel\.[jt]s$/;
 /** A kernel's helpers are a handful deep; more frames are test runners and command lines. */
 const MAX_FRAMES = 8;
+/** k.if, k.loop and array methods put frames of their own between those of the author. */
+const MAX_STACK = 40;
 
-interface Site {
-  readonly file: string;
-  readonly line: number;
-}
-
-function authorSites(sites: readonly NodeJS.CallSite[]): Site[] {
-  const found: Site[] = [];
+/** The author's frames, innermost first. A function without a name, such as the body of a k.if, is part of the function around it. */
+function authorFrames(sites: readonly NodeJS.CallSite[]): Frame[] {
+  const found: Frame[] = [];
+  let between = false;
   for (const site of sites) {
     const file = site.getFileName() ?? '';
-    if (file.startsWith(ours) && !/\.(test|fixture)\./.test(file)) {
-      // Back in the language after author frames: this is kernel() calling the body; what called kernel() is not part of it.
+    if (file.startsWith('node:')) {
       if (found.length > 0) break;
       continue;
     }
-    if (file === '' || file.startsWith('node:')) {
-      if (found.length > 0) break;
+    // No file: an array method that calls the author's function back.
+    if (file === '' || (file.startsWith(ours) && !/\.(test|fixture)\./.test(file))) {
+      if (found.length > 0 && kernelFile.test(file.slice(ours.length))) break;
+      between = true;
       continue;
     }
-    found.push({ file: file.replace(/^file:\/\//, ''), line: site.getLineNumber() ?? 0 });
+    const frame: Frame = {
+      file: file.replace(/^file:\/\//, ''),
+      line: site.getLineNumber() ?? 0,
+      column: site.getColumnNumber() ?? 0,
+      name: site.getFunctionName() ?? '',
+    };
+    const last = found.at(-1);
+    if (between && last?.name === '' && last.file === frame.file)
+      found[found.length - 1] = { ...last, name: frame.name };
+    else if (found.length === MAX_FRAMES) break;
+    else found.push(frame);
+    between = false;
   }
   return found;
 }
 
-const UNKNOWN: Where = { file: 'unknown', line: 0, callers: [] };
+const UNKNOWN: Where = { file: 'unknown', line: 0, column: 0, name: '', callers: [] };
 
 /** The innermost line outside this folder, with its callers up to the kernel's body. Costs 7-9 us. */
 export function here(): Where {
   const { stackTraceLimit } = Error;
   const prepareStackTrace: unknown = Reflect.get(Error, 'prepareStackTrace');
   let sites: readonly NodeJS.CallSite[] = [];
-  Error.stackTraceLimit = MAX_FRAMES + 16;
+  Error.stackTraceLimit = MAX_STACK;
   Error.prepareStackTrace = (_error, found) => {
     sites = found;
     return '';
@@ -46,6 +59,6 @@ export function here(): Where {
   void holder.stack; // reading it is what calls prepareStackTrace
   Reflect.set(Error, 'prepareStackTrace', prepareStackTrace);
   Error.stackTraceLimit = stackTraceLimit;
-  const [first, ...callers] = authorSites(sites).slice(0, MAX_FRAMES);
+  const [first, ...callers] = authorFrames(sites);
   return first === undefined ? UNKNOWN : { ...first, callers };
 }

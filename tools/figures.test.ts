@@ -1,0 +1,21 @@
+// The drawings in docs/figures/ are what the layouts draw today, and each is shown in a page.
+import assert from 'node:assert/strict';
+import { globSync, readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, test } from 'node:test';
+import { figures, folder } from './figures.ts';
+
+const docs = fileURLToPath(new URL('../', folder));
+const pages = globSync('*.md', { cwd: docs }).map((page) => readFileSync(`${docs}/${page}`, 'utf8'));
+
+describe('docs/figures', () => {
+  test('has these files and no others', () => {
+    assert.deepEqual(readdirSync(folder).toSorted(), Object.keys(figures).toSorted());
+  });
+  for (const [name, text] of Object.entries(figures)) {
+    test(`${name} is up to date (node tools/figures.ts writes it) and shown`, () => {
+      assert.equal(readFileSync(new URL(name, folder), 'utf8'), text);
+      assert.ok(pages.some((page) => page.includes(`](figures/${name})`)));
+    });
+  }
+});
