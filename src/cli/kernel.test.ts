@@ -1,6 +1,6 @@
 // marlin kernel: each of its verbs over the catalogue and over kernels with planted mistakes, for people and as JSON.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { z } from 'zod';
@@ -73,8 +73,12 @@ const root = temporaryFolder();
 const ptxas = (await ptxasArchitectures()) === null ? 'ptxas is not on PATH' : false;
 
 function withoutPtxas(t: TestContext): void {
+  onlyOnPath(t, '/nowhere');
+}
+
+function onlyOnPath(t: TestContext, folder: string): void {
   const before = process.env['PATH'];
-  process.env['PATH'] = '/nowhere';
+  process.env['PATH'] = folder;
   t.after(() => {
     process.env['PATH'] = before;
   });
@@ -429,6 +433,26 @@ describe('verify', () => {
     const { stdout, stderr } = await run('verify', 'good');
     assert.match(stdout, /✔ 1 programs: not assembled; 0 findings over 3 seeds/);
     assert.match(stderr, /ptxas is not on PATH/);
+  });
+
+  test('remarks about lost speed: exit code 1; a ptxas that knows less than we do is used for what it knows', async (t) => {
+    const bin = join(root, 'old-ptxas');
+    mkdirSync(bin);
+    const remark =
+      "ptxas info : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized in 'copy'";
+    const says = `Allowed values: 'sm_80','sm_86'\n${remark}\nptxas info : Compiling entry function 'copy' for 'sm_80'\nptxas info : Used 9 registers`;
+    writeFileSync(join(bin, 'ptxas'), `#!/bin/sh\nwhile read -r line; do echo "$line"; done <<'END'\n${says}\nEND\n`);
+    chmodSync(join(bin, 'ptxas'), 0o755);
+    onlyOnPath(t, bin);
+    const [code, { ok, assembled, archs, spills, problems }] = await verified('good', '--seeds', '1');
+    assert.deepEqual([code, ok, assembled, archs, spills], [1, false, 1, ['sm_80', 'sm_86'], 0]);
+    assert.deepEqual(
+      problems,
+      archs.map((arch) => `good (copy) for ${arch}: ${remark}`),
+    );
+    const { stdout, stderr } = await run('verify', 'good', '--seeds', '1');
+    assert.ok(stdout.includes(`✖ good (copy) for sm_80: ${remark}\n`));
+    assert.match(stderr, /does not know sm_89, sm_90a, sm_120/);
   });
 
   test('what ptxas refuses: exit code 1 with its words', { skip: ptxas }, async () => {

@@ -1,7 +1,7 @@
 // marlin kernel verify: every program through ptxas for every architecture, every example through the simulator over several seeds.
 import type { Command } from 'commander';
 import { MarlinError } from '../../base/errors.ts';
-import { architecturesOf, assemble, ptxasArchitectures } from '../../kernels/assemble.ts';
+import { architectures, architecturesOf, assemble, ptxasArchitectures } from '../../kernels/assemble.ts';
 import { type Entry, type Example, simulateExample } from '../../kernels/entry.ts';
 import type { Program, Target } from '../../ptx/program.ts';
 import { describe, type Finding } from '../../sim/findings.ts';
@@ -57,6 +57,8 @@ async function run(
   const subjects = chosen.flatMap((entry) => entry.examples().map((example) => ({ kernel: entry.name, example })));
   const known = await ptxasArchitectures();
   if (known === null) output.note('ptxas is not on PATH: programs are simulated, but not assembled.');
+  const unknown = architectures.filter((arch) => known?.includes(arch) === false);
+  if (unknown.length > 0) output.note(`This ptxas does not know ${unknown.join(', ')}, which is left out.`);
   const verified = await withProgress(output, 'Verifying', 'steps', (report) =>
     verify(subjects, flags.seeds, known, report, signal),
   );
