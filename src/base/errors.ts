@@ -557,7 +557,7 @@ export const errors = {
   ptxasRefused: (kernels: readonly string[], arch: string, log: string): MarlinError =>
     new MarlinError(
       'ptxas-refused',
-      `ptxas does not take ${kernels.join(', ')} for ${arch}: ${log.trim()}`,
+      `ptxas does not take ${kernels.join(', ')} for ${arch}. It says: ${log.replace(/[.\s]+$/, '')}.`,
       'Print the kernel with "marlin kernel print" and look at the lines that are named; an old ptxas may not know new instructions.',
     ),
 

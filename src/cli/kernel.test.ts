@@ -468,6 +468,6 @@ describe('verify', () => {
     const ran = await marlinHere(['kernel', 'verify', '--seeds', '1', '--json'], '', [verb]);
     const { ok, assembled, problems } = shape.parse(jsonOf(ran));
     assert.deepEqual([ran.code, ok, assembled], [1, false, 0]);
-    assert.match(problems[0]!, /^broken \(copy\) for sm_80: ptxas does not take copy for sm_80: /);
+    assert.match(problems[0]!, /^broken \(copy\) for sm_80: ptxas does not take copy for sm_80\. It says: .*error/);
   });
 });
