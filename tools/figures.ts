@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { type Drawing, drawAccess, drawFragment, drawLayout, ldmatrixRows } from '../src/ptx/draw/drawing.ts';
 import { svg } from '../src/ptx/draw/svg.ts';
-import { fragmentA, fragmentB, fragmentC } from '../src/ptx/isa/matrix.ts';
+import { fragmentA, fragmentB, fragmentC } from '../src/ptx/isa/fragments.ts';
 import { type Layout, rows, type Span, swizzled } from '../src/ptx/layout.ts';
 
 const plain = rows('f16', [8, 64]);

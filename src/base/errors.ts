@@ -529,6 +529,38 @@ export const errors = {
       'Mend the lines that are named.',
     ),
 
+  // ---- kernels of the catalogue
+  kernelNameUnknown: (name: string, near: readonly string[]): MarlinError =>
+    new MarlinError(
+      'kernel-name-unknown',
+      `There is no kernel ${name === '' ? '""' : name}${near.length === 0 ? '' : ` (did you mean ${near.join(' or ')}?)`}.`,
+      '"marlin kernel list" shows the names.',
+    ),
+  kernelExampleUnknown: (kernel: string, name: string, examples: readonly string[]): MarlinError =>
+    new MarlinError(
+      'kernel-example-unknown',
+      `The kernel ${kernel} has no example ${name === '' ? '""' : name}.`,
+      `Its examples are ${examples.join(', ')}.`,
+    ),
+  kernelArchUnsupported: (kernel: string, arch: string, archs: readonly string[]): MarlinError =>
+    new MarlinError(
+      'kernel-arch-unsupported',
+      `The kernel ${kernel} needs instructions or shared memory that ${arch} lacks.`,
+      `Choose one of ${archs.join(', ')}.`,
+    ),
+  ptxasMissing: (): MarlinError =>
+    new MarlinError(
+      'ptxas-missing',
+      'There is no ptxas on PATH.',
+      'Install the CUDA toolkit and put its bin folder on PATH; kernels are printed, simulated and run without it.',
+    ),
+  ptxasRefused: (kernels: readonly string[], arch: string, log: string): MarlinError =>
+    new MarlinError(
+      'ptxas-refused',
+      `ptxas does not take ${kernels.join(', ')} for ${arch}. It says: ${log.replace(/[.\s]+$/, '')}.`,
+      'Print the kernel with "marlin kernel print" and look at the lines that are named; an old ptxas may not know new instructions.',
+    ),
+
   // ---- the inside
   internal: (what: string): MarlinError =>
     new MarlinError(

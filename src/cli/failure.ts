@@ -41,7 +41,7 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** What is wrong with a command line of `parameters`, in the words of the catalogue. `verb`: the one it names, if it is one of ours. */
+/** What is wrong with a command line of `parameters`, in the words of the catalogue. `verb`: the one it names ('kernel print'), if it is one of ours. */
 export function usageError(error: CommanderError, parameters: readonly string[], verb: string | null): MarlinError {
   const what = error.message
     .replace(/^error: /, '')
@@ -55,7 +55,10 @@ export function usageError(error: CommanderError, parameters: readonly string[],
       return errors.commandInvalid(what, verb, /'-[^-]/.test(what) ? hint : '');
     }
     case 'commander.help':
-      return errors.commandInvalid(`there is no help for ${parameters.slice(1).join(' ')}`, null);
+      return errors.commandInvalid(
+        `there is no help for ${parameters.slice(parameters.indexOf('help') + 1).join(' ')}`,
+        verb,
+      );
     default:
       return errors.commandInvalid(what, verb);
   }

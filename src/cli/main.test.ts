@@ -18,11 +18,26 @@ import {
   temporaryFolder,
   writeSourceModel,
 } from './run-marlin.fixture.ts';
+import type { Verb } from './verb.ts';
 
 const root = temporaryFolder();
-const names = verbs.map(({ name }) => name);
 
-function optionsOf(verb: (typeof verbs)[number]): readonly Option[] {
+interface Named {
+  /** 'kernel print' */
+  readonly name: string;
+  readonly verb: Verb;
+}
+
+/** Verbs, and the verbs inside of them. */
+function within(table: readonly Verb[], prefix = ''): readonly Named[] {
+  return table.flatMap((verb) => [
+    { name: `${prefix}${verb.name}`, verb },
+    ...within(verb.verbs ?? [], `${prefix}${verb.name} `),
+  ]);
+}
+const named = within(verbs);
+
+function optionsOf({ verb }: Named): readonly Option[] {
   return verb.define(new Command(verb.name), () => Promise.resolve()).options;
 }
 
@@ -32,6 +47,9 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   quantize: ['in', 'out'],
   eval: ['--text', 'book.txt'],
   inspect: ['model'],
+  'kernel print': ['vector-add'],
+  'kernel simulate': ['vector-add'],
+  'kernel draw': ['vector-add'],
 };
 
 describe('what is asked of the program itself', () => {
@@ -59,20 +77,29 @@ describe('what is asked of the program itself', () => {
   });
 
   test('every verb has its help, in three ways, with all its examples', async () => {
-    for (const { name, examples } of verbs) {
-      const ran = await marlinHere([name, '--help']);
+    for (const { name, verb } of named) {
+      const path = name.split(' ');
+      const ran = await marlinHere([...path, '--help']);
       assert.equal(ran.code, 0, name);
       assert.equal(ran.stderr, '');
       assert.match(ran.stdout, new RegExp(`^Usage: marlin ${name} `));
       assert.match(ran.stdout, /--json/);
-      for (const example of examples) assert.ok(ran.stdout.includes(`  $ ${example}\n`), example);
-      assert.deepEqual(await marlinHere(['help', name]), ran);
-      assert.deepEqual(jsonOf(await marlinHere([name, '--help', '--json'])), { help: ran.stdout });
+      for (const example of verb.examples) assert.ok(ran.stdout.includes(`  $ ${example}\n`), example);
+      assert.deepEqual(await marlinHere([...path.slice(0, -1), 'help', ...path.slice(-1)]), ran);
+      assert.deepEqual(jsonOf(await marlinHere([...path, '--help', '--json'])), { help: ran.stdout });
     }
   });
 
   test('help hides no path of this machine', async () => {
-    for (const name of names) assert.ok(!(await marlinHere([name, '--help'])).stdout.includes(embeddedModel), name);
+    for (const { name } of named)
+      assert.ok(!(await marlinHere([...name.split(' '), '--help'])).stdout.includes(embeddedModel), name);
+  });
+
+  test('a verb of verbs shows its help, but it is no success', async () => {
+    const { stdout } = await marlinHere(['kernel', '--help']);
+    assert.deepEqual(await marlinHere(['kernel']), { code: 2, stdout, stderr: '' });
+    const ran = await marlinHere(['kernel', '--json']);
+    assert.deepEqual([ran.code, errorCodeOf(ran)], [2, 'command-invalid']);
   });
 });
 
@@ -88,6 +115,10 @@ describe('a command line that is not understood', () => {
     [['generate', 'x', '--seed'], /'-s, --seed <n>' argument missing/, /marlin generate --help/],
     [['eval'], /required option '--text <file>' not specified/, /marlin eval --help/],
     [['quantize', 'in'], /missing required argument 'out'/, /marlin quantize --help/],
+    [['kernel', 'nope'], /unknown command 'nope'/, /marlin kernel --help/],
+    [['kernel', 'prin', 'x'], /unknown command 'prin' \(Did you mean print\?\)/, /marlin kernel --help/],
+    [['kernel', 'print'], /missing required argument 'name'/, /marlin kernel print --help/],
+    [['kernel', 'help', 'nope'], /there is no help for nope/, /marlin kernel --help/],
     [['--nope'], /unknown option '--nope'/, /marlin --help/],
   ];
   for (const [line, message, fix] of cases) {
@@ -106,8 +137,8 @@ describe('a command line that is not understood', () => {
   }
 
   test('every verb refuses an unknown flag', async () => {
-    for (const name of names) {
-      const ran = await marlinHere([name, ...(ARGUMENTS[name] ?? []), '--no-such-flag', '--json']);
+    for (const { name } of named) {
+      const ran = await marlinHere([...name.split(' '), ...(ARGUMENTS[name] ?? []), '--no-such-flag', '--json']);
       assert.deepEqual([ran.code, errorCodeOf(ran)], [2, 'command-invalid'], name);
     }
   });
@@ -135,6 +166,9 @@ describe('flag values', () => {
     '--top-p': [...unit, '0'],
     '--min-p': unit,
     '--repetition-penalty': ['', 'strict', '0', '-1', '101'],
+    '--seeds': [...counts, '10001'],
+    '--arch': ['', 'sm_75', 'SM_90A', '90a', 'sm_90a '],
+    '--svg': ['', ' '],
     '--seed': ['', 'abc', '-1', '0.5', '9007199254740992'],
     '--text': ['', ' '],
     '--windows': counts,
@@ -142,20 +176,21 @@ describe('flag values', () => {
     '--group': ['', 'row', '-128', '0', '4', '12', '64.5'],
     '--clip': ['', 'max', 'MSE'],
   };
-  const ANYTHING = ['--system'];
+  const ANYTHING = ['--system', '--example'];
 
   test('every flag that takes a value is in this table', () => {
-    const taking = verbs.flatMap(optionsOf).filter((option) => option.required || option.optional);
+    const taking = named.flatMap(optionsOf).filter((option) => option.required || option.optional);
     assert.deepEqual(new Set(taking.map((option) => option.long!)), new Set([...Object.keys(BAD), ...ANYTHING]));
   });
 
-  for (const verb of verbs) {
-    for (const { long } of optionsOf(verb)) {
+  for (const one of named) {
+    const { name } = one;
+    for (const { long } of optionsOf(one)) {
       const values = BAD[long!];
       if (values === undefined) continue;
-      test(`marlin ${verb.name} ${long!} refuses ${values.map((value) => JSON.stringify(value)).join(' ')}`, async () => {
+      test(`marlin ${name} ${long!} refuses ${values.map((value) => JSON.stringify(value)).join(' ')}`, async () => {
         for (const value of values) {
-          const line = [verb.name, ...(ARGUMENTS[verb.name] ?? []), long!, value];
+          const line = [...name.split(' '), ...(ARGUMENTS[name] ?? []), long!, value];
           const { code, stdout, stderr } = await marlinHere(line);
           assert.deepEqual([code, stdout], [2, ''], value);
           assert.match(stderr, /^error .* \[(flag-invalid|path-empty|group-unsupported)\]\n {2}fix .*\n$/);
@@ -182,8 +217,8 @@ describe('examples', () => {
   const model = writeSourceModel(root, { max_position_embeddings: 64, hidden_size: 128, intermediate_size: 128 });
   const book = 'The fox went home, and the hen stayed in the barn until the morning. '.repeat(80);
 
-  for (const { name, examples } of verbs) {
-    for (const example of examples) {
+  for (const { name, verb } of named) {
+    for (const example of verb.examples) {
       test(example, async () => {
         const cwd = mkdtempSync(join(root, 'example-'));
         symlinkSync(model, join(cwd, 'my-model'));

@@ -10,11 +10,12 @@ import { reportFailure, usageError } from './failure.ts';
 import { generate } from './generate.ts';
 import { inspect } from './inspect.ts';
 import { interruptible } from './interrupt.ts';
+import { kernel } from './kernel.ts';
 import { createOutput, type Output, printJson, type Streams } from './output.ts';
 import { quantize } from './quantize.ts';
 import type { Verb } from './verb.ts';
 
-export const verbs: readonly Verb[] = [generate, chat, quantize, evaluate, inspect, doctor];
+export const verbs: readonly Verb[] = [generate, chat, quantize, evaluate, inspect, kernel, doctor];
 
 const JSON_FLAG = ['--json', 'print one JSON object on standard output and nothing else there'] as const;
 
@@ -24,15 +25,19 @@ export function packageVersion(): string {
   return z.object({ version: z.string() }).parse(json).version;
 }
 
-/** Runs one command line and returns the exit code: 0, 2 (the user can mend it), 130 (Ctrl-C), 1 (a bug). */
-export async function main(parameters: readonly string[], streams: Streams = process): Promise<number> {
+/** Runs one command line and returns the exit code: 0, 2 (the user can mend it), 130 (Ctrl-C), 1 (a bug, or what a verb says of its own failed checks). */
+export async function main(
+  parameters: readonly string[],
+  streams: Streams = process,
+  table: readonly Verb[] = verbs,
+): Promise<number> {
   const end = parameters.indexOf('--');
   const json = parameters.slice(0, end < 0 ? undefined : end).includes('--json');
   const output = createOutput(streams, json);
   try {
     return await interruptible(streams, async (signal) => {
       try {
-        return await runVerb(parameters, output, signal);
+        return await runVerb(parameters, table, output, signal);
       } catch (error) {
         return reportFailure(error, output);
       }
@@ -42,7 +47,12 @@ export async function main(parameters: readonly string[], streams: Streams = pro
   }
 }
 
-async function runVerb(parameters: readonly string[], output: Output, signal: AbortSignal): Promise<number> {
+async function runVerb(
+  parameters: readonly string[],
+  table: readonly Verb[],
+  output: Output,
+  signal: AbortSignal,
+): Promise<number> {
   let exitCode = 0;
   let said = '';
   const program = new Command('marlin')
@@ -52,21 +62,27 @@ async function runVerb(parameters: readonly string[], output: Output, signal: Ab
     .exitOverride()
     .configureOutput({ writeOut: (text) => void (said += text), writeErr: () => undefined })
     .helpCommand(true)
-    .addHelpText('after', examplesText(verbs.map((verb) => verb.examples[0]!)));
-  for (const verb of verbs) {
-    verb
-      .define(program.command(verb.name), async (work) => {
+    .addHelpText('after', examplesText(table.map((verb) => verb.examples[0]!)));
+  const add = (parent: Command, verb: Verb): Command => {
+    const command = verb
+      .define(parent.command(verb.name), async (work) => {
         const result = await work(output, signal);
         if (output.json) printJson(output, result);
-        exitCode = failedChecks(result) ? 2 : 0;
+        exitCode = failedChecks(result) ? (verb.failureCode ?? 2) : 0;
       })
       .option(...JSON_FLAG)
       .addHelpText('after', examplesText(verb.examples));
-  }
-  const [first] = parameters.filter((parameter) => parameter !== '--json');
-  if (first === undefined) {
-    if (output.json) throw errors.commandInvalid('it names no verb', null);
-    program.outputHelp();
+    for (const inner of verb.verbs ?? []) add(command, inner);
+    return command;
+  };
+  for (const verb of table) add(program, verb);
+  const words = parameters.filter((parameter) => parameter !== '--json');
+  const path = pathOf(words, table);
+  const name = path.length === 0 ? null : path.map((verb) => verb.name).join(' ');
+  const inner = path.length === 0 ? table : path.at(-1)!.verbs;
+  if (inner !== undefined && words.length === path.length) {
+    if (output.json) throw errors.commandInvalid('it names no verb', name);
+    path.reduce((command, verb) => command.commands.find((known) => known.name() === verb.name)!, program).outputHelp();
     output.text(said);
     return 2;
   }
@@ -75,12 +91,17 @@ async function runVerb(parameters: readonly string[], output: Output, signal: Ab
     return exitCode;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    const verb = verbs.find(({ name }) => name === first);
-    if (error.exitCode !== 0) throw usageError(error, parameters, verb?.name ?? null);
+    if (error.exitCode !== 0) throw usageError(error, parameters, name);
     if (!output.json) output.text(said);
     else printJson(output, error.code === 'commander.version' ? { version: packageVersion() } : { help: said });
     return 0;
   }
+}
+
+/** The verbs that `words` begin with, each inside of the one before it. */
+function pathOf([word, ...rest]: readonly string[], table: readonly Verb[]): readonly Verb[] {
+  const verb = table.find(({ name }) => name === word);
+  return verb === undefined ? [] : [verb, ...pathOf(rest, verb.verbs ?? [])];
 }
 
 function examplesText(examples: readonly string[]): string {

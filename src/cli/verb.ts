@@ -11,4 +11,8 @@ export interface Verb {
   readonly examples: readonly string[];
   /** Adds description, arguments and flags; hands what is to be done to `action`. */
   define(command: Command, action: (work: Work) => Promise<void>): Command;
+  /** The exit code after `ok: false`; default 2. */
+  readonly failureCode?: 1 | 2;
+  /** Verbs inside of this one, which then does nothing by itself: `marlin kernel print`. */
+  readonly verbs?: readonly Verb[];
 }

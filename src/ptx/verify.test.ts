@@ -49,6 +49,7 @@ function program(body: Block, changes: Partial<Program> = {}): Program {
     threads: 32,
     cluster: 1,
     sharedBytes: 0,
+    mbarriers: 0,
     target: 'sm_80',
     regs: [p, reg(1), reg(2), reg(3), reg(4), reg(5), reg(6, 'f32')],
     body,
@@ -87,7 +88,7 @@ describe('what passes', () => {
 
   test('an accumulator that is operand and result', () => {
     const [a, acc] = [reg(2), reg(6, 'f32')];
-    const sum = instr(mma.f16, [acc, acc, acc, acc], [a, a, a, a, a, a, acc, acc, acc, acc], 4);
+    const sum = instr(mma('f16'), [acc, acc, acc, acc], [a, a, a, a, a, a, acc, acc, acc, acc], 4);
     const zero = instr(movF32, [acc], [{ bits: 0 }]);
     verify(program([set(a), zero, loop([sum])]));
     refused(program([set(a), loop([sum])]), 'register-unwritten', 4);

@@ -4,7 +4,8 @@ import { describe, test } from 'node:test';
 import { kernel } from './kernel.ts';
 import { instructions, type Program, type Where } from './program.ts';
 import type { K } from './trace.ts';
-import type { Global, U32 } from './values.ts';
+import type { Global } from './pointers.ts';
+import type { U32 } from './values.ts';
 import { repeat } from './where.fixture.ts';
 
 const head = { name: 'k', threads: 32, params: { p: 'f32*', n: 'u32' } } as const;

@@ -14,6 +14,8 @@ const MAX_STACK = 40;
 function authorFrames(sites: readonly NodeJS.CallSite[]): Frame[] {
   const found: Frame[] = [];
   let between = false;
+  /** kernel() itself emits the parameters: they belong to its call, and to nothing above that. */
+  let ofHead = false;
   for (const site of sites) {
     const file = site.getFileName() ?? '';
     if (file.startsWith('node:')) {
@@ -22,7 +24,9 @@ function authorFrames(sites: readonly NodeJS.CallSite[]): Frame[] {
     }
     // No file: an array method that calls the author's function back.
     if (file === '' || (file.startsWith(ours) && !/\.(test|fixture)\./.test(file))) {
-      if (found.length > 0 && kernelFile.test(file.slice(ours.length))) break;
+      const isKernel = kernelFile.test(file.slice(ours.length));
+      if (found.length > 0 && isKernel) break;
+      ofHead ||= isKernel;
       between = true;
       continue;
     }
@@ -37,12 +41,14 @@ function authorFrames(sites: readonly NodeJS.CallSite[]): Frame[] {
       found[found.length - 1] = { ...last, name: frame.name };
     else if (found.length === MAX_FRAMES) break;
     else found.push(frame);
+    if (ofHead) break;
     between = false;
   }
   return found;
 }
 
-const UNKNOWN: Where = { file: 'unknown', line: 0, column: 0, name: '', callers: [] };
+/** Where nobody knows. */
+export const UNKNOWN: Where = { file: 'unknown', line: 0, column: 0, name: '', callers: [] };
 
 /** The innermost line outside this folder, with its callers up to the kernel's body. Costs 7-9 us. */
 export function here(): Where {

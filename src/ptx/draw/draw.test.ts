@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { conflictWays } from '../banks.ts';
-import { fragmentA, fragmentB, fragmentC } from '../isa/matrix.ts';
+import { fragmentA, fragmentB, fragmentC } from '../isa/fragments.ts';
 import { type Layout, rows, type Span, swizzled } from '../layout.ts';
 import { type Access, type Drawing, drawAccess, drawFragment, drawLayout, ldmatrixRows } from './drawing.ts';
 import { svg } from './svg.ts';

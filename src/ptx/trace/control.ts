@@ -11,6 +11,12 @@ import { operandOf, TraceBase } from './base.ts';
 
 type Mutable = U32 | S32 | U64 | B32 | F32 | F16x2 | Bf16x2 | Pred;
 
+export interface Coordinates {
+  readonly x: U32;
+  readonly y: U32;
+  readonly z: U32;
+}
+
 export class Control extends TraceBase {
   // ---- who am I
   get thread(): U32 {
@@ -26,11 +32,27 @@ export class Control extends TraceBase {
   get warpgroup(): U32 {
     return this.thread.div(128);
   }
-  get cta(): { readonly x: U32; readonly y: U32; readonly z: U32 } {
-    return { x: this.special(warp.ctaX), y: this.special(warp.ctaY), z: this.special(warp.ctaZ) };
+  get cta(): Coordinates {
+    return this.coordinates(warp.ctaX, warp.ctaY, warp.ctaZ);
   }
-  get grid(): { readonly x: U32; readonly y: U32; readonly z: U32 } {
-    return { x: this.special(warp.gridX), y: this.special(warp.gridY), z: this.special(warp.gridZ) };
+  /** CTAs in the grid. */
+  get grid(): Coordinates {
+    return this.coordinates(warp.gridX, warp.gridY, warp.gridZ);
+  }
+  /** Only what is asked for is emitted. */
+  private coordinates(x: Op, y: Op, z: Op): Coordinates {
+    const special = (op: Op): U32 => this.special(op);
+    return {
+      get x() {
+        return special(x);
+      },
+      get y() {
+        return special(y);
+      },
+      get z() {
+        return special(z);
+      },
+    };
   }
   /** The CTA's number in its cluster. */
   get clusterRank(): U32 {

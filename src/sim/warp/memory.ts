@@ -1,6 +1,7 @@
 // What a warp does to memory by itself: loads, stores, atomics, matrices of ldmatrix; and what its accesses mean to others.
 import type { Order, Scope, Space } from '../../ptx/machine.ts';
 import { type Instr, isReg, type Operand, type Reg, type Where } from '../../ptx/program.ts';
+import { UNKNOWN } from '../../ptx/where.ts';
 import { conflictWays, lanesPerPhase } from '../banks.ts';
 import { isUncoalesced, sectorsOf } from '../coalescing.ts';
 import type { Cta } from '../cta.ts';
@@ -22,7 +23,7 @@ export class WarpMemory extends WarpRegisters {
   private readonly laneAddresses = new Float64Array(32);
   /** One object for all accesses: they are many. */
   private readonly access: Mutable<Access> = {
-    where: { file: '', line: 0, callers: [] },
+    where: UNKNOWN,
     lane: 0,
     at: 0,
     bytes: 0,

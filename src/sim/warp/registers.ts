@@ -1,6 +1,7 @@
 // A warp: who it is, registers of 32 lanes, which of them are active, and what it knows. What it does is in the classes above.
 import type { Index3 } from '../../ptx/machine.ts';
 import { type Instr, isReg, type Operand, type Reg, type Where } from '../../ptx/program.ts';
+import { UNKNOWN } from '../../ptx/where.ts';
 import type { Counters } from '../counters.ts';
 import type { Cta } from '../cta.ts';
 import type { Findings } from '../findings.ts';
@@ -34,7 +35,7 @@ export class WarpRegisters implements Actor {
   active = -1;
   waiting: Waiting | null = null;
   /** The loop it went round last, for a report that it goes round for ever. */
-  spinning: Where = { file: 'unknown', line: 0, callers: [] };
+  spinning: Where = UNKNOWN;
   /** Counts the places where all lanes met. */
   epoch = 0;
   private readonly slotOf: readonly number[];
