@@ -484,6 +484,24 @@ export const errors = {
       `The parameter ${parameter} of the kernel ${kernel} must be ${expected}; found ${found}.`,
       'Check the value given for it.',
     ),
+  tensorRange: (tensor: string, rows: number, columns: number, bytes: number, has: number): MarlinError =>
+    new MarlinError(
+      'tensor-range',
+      `The matrix ${tensor} of ${rows} x ${columns} elements has ${bytes} bytes, more than the ${has} bytes of its buffer.`,
+      'Allocate a larger buffer, or give the rows and columns that lie in it.',
+    ),
+  tensorInvalid: (tensor: string, why: string): MarlinError =>
+    new MarlinError(
+      'tensor-invalid',
+      `The matrix ${tensor} cannot be read by bulk copies: ${why}.`,
+      'Give whole numbers of rows and columns, pad rows to a multiple of 16 bytes, and let the matrix start at a multiple of 16 bytes.',
+    ),
+  tensorUnsupported: (tensor: string, driver: string): MarlinError =>
+    new MarlinError(
+      'tensor-unsupported',
+      `The matrix ${tensor} cannot be passed to a kernel: the NVIDIA driver (CUDA ${driver}) lacks cuTensorMapEncodeTiled.`,
+      'Update the NVIDIA driver, or use a kernel without tensor parameters.',
+    ),
   launchInvalid: (kernel: string, field: string, found: string, limit: string): MarlinError =>
     new MarlinError(
       'launch-invalid',

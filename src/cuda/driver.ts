@@ -115,6 +115,25 @@ export interface Driver {
   /** `config` is the address of a CUlaunchConfig, `parameters` of an array of addresses, one for each parameter. */
   cuLaunchKernelEx(config: bigint, kernel: CUfunction, parameters: bigint, extra: null): CUresult;
 
+  /**
+   * `map` is the address of a CUtensorMap, a multiple of 64 (CUDA 13: 128). The strides are those of all dimensions but the first. Where the driver
+   * lacks it, the answer is CUDA_ERROR_NOT_SUPPORTED.
+   */
+  cuTensorMapEncodeTiled(
+    map: bigint,
+    type: number,
+    rank: number,
+    address: CUdeviceptr,
+    sizes: BigUint64Array,
+    strides: BigUint64Array,
+    box: Uint32Array,
+    elementStrides: Uint32Array,
+    interleave: number,
+    swizzle: number,
+    promotion: number,
+    fill: number,
+  ): CUresult;
+
   cuStreamCreate(stream: Out64, flags: number): CUresult;
   cuStreamDestroy(stream: CUstream): CUresult;
   cuStreamSynchronize(stream: CUstream): CUresult;
