@@ -534,12 +534,6 @@ export const errors = {
       `The argument ${parameter} is no buffer of the device ${device}.`,
       'Pass a buffer that this very device allocated; copy the contents over if they are elsewhere.',
     ),
-  bufferRange: (buffer: string, asked: number, bytes: number): MarlinError =>
-    new MarlinError(
-      'buffer-range',
-      `${asked} bytes do not fit the buffer "${buffer}" of ${bytes} bytes.`,
-      'Allocate a larger buffer, or copy less.',
-    ),
   simulationFindings: (kernel: string, findings: readonly string[]): MarlinError =>
     new MarlinError(
       'simulation-findings',

@@ -2,6 +2,8 @@
 
 /** Each buffer has an address range of its own, far from the next: whatever leaves it is out of bounds. */
 const BUFFER_SPACE = 2 ** 36;
+/** What the longest vector access needs. */
+const ALIGNMENT = 16;
 
 export interface GlobalBuffer {
   readonly address: number;
@@ -12,10 +14,10 @@ export interface GlobalBuffer {
 export class GlobalMemory {
   private readonly buffers: GlobalBuffer[] = [];
 
-  /** Adds host bytes as a buffer; kernels read and write them in place. */
+  /** Adds host bytes as a buffer; kernels read and write them in place. A part of an ArrayBuffer keeps its alignment there. */
   add(bytes: Uint8Array): GlobalBuffer {
     const buffer = {
-      address: (this.buffers.length + 1) * BUFFER_SPACE,
+      address: (this.buffers.length + 1) * BUFFER_SPACE + (bytes.byteOffset % ALIGNMENT),
       bytes,
       view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
     };
