@@ -541,6 +541,20 @@ export const errors = {
       'Mend the lines that are named.',
     ),
 
+  // ---- benchmarks
+  cublasMissing: (tried: readonly string[]): MarlinError =>
+    new MarlinError(
+      'cublas-missing',
+      `cuBLAS, against which is measured, cannot be loaded; tried ${tried.join('; ')}.`,
+      'Install the CUDA toolkit or PyTorch with CUDA, or put the folder of libcublas.so.12 or .13 on LD_LIBRARY_PATH.',
+    ),
+  cublasFailed: (call: string, status: string): MarlinError =>
+    new MarlinError(
+      'cublas-failed',
+      `${call} failed: ${status}.`,
+      'Check that cuBLAS is of a CUDA version that the driver supports ("marlin doctor" says which).',
+    ),
+
   // ---- the inside
   internal: (what: string): MarlinError =>
     new MarlinError(
