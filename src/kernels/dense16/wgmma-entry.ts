@@ -6,7 +6,7 @@ import type { Shape } from './kernel.ts';
 import { dense16Reference } from './reference.ts';
 import { dense16Wgmma, largeTiling, wgmmaGrid, type WgmmaTiling } from './wgmma.ts';
 
-const small: WgmmaTiling = { columns: 128, stages: 3, cluster: 1 };
+const small: WgmmaTiling = { columns: 128, stages: 3, cluster: 1, group: 16 };
 
 export const dense16WgmmaEntry: Entry = entry({
   name: 'dense16-wgmma',

@@ -21,18 +21,23 @@ test('any m, and any n and k that are multiples of 8, on every tiling', () => {
   for (let run = 0; run < 6; run++) {
     const shape = { m: 1 + random.integer(300), n: 8 * (1 + random.integer(40)), k: 8 * (1 + random.integer(30)) };
     const cluster = run % 2 === 0 ? 1 : 2;
-    const tiling = { columns: run % 3 === 0 ? 256 : 128, stages: 2 + random.integer(3), cluster } as const;
+    const tiling = {
+      columns: run % 3 === 0 ? 256 : 128,
+      stages: 2 + random.integer(3),
+      cluster,
+      group: 1 + random.integer(3),
+    } as const;
     check(shape, tiling, cluster * (1 + random.integer(2)), seed + run);
   }
 });
 
 test('no findings in 20 orders of warps and copies, with several tiles for a cluster of two', () => {
   for (let seed = 0; seed < 20; seed++)
-    check({ m: 256, n: 192, k: 128 }, { columns: 128, stages: 2, cluster: 2 }, 2, seed);
+    check({ m: 256, n: 192, k: 128 }, { columns: 128, stages: 2, cluster: 2, group: 16 }, 2, seed);
 });
 
 test('as many CTAs as there are multiprocessors, or tiles', () => {
-  const tiling = { columns: 256, stages: 4, cluster: 2 } as const;
+  const tiling = { columns: 256, stages: 4, cluster: 2, group: 16 } as const;
   assert.equal(wgmmaGrid({ m: 8192, n: 8192, k: 64 }, tiling, 132), 132);
   assert.equal(wgmmaGrid({ m: 8192, n: 8192, k: 64 }, tiling, 133), 132);
   assert.equal(wgmmaGrid({ m: 300, n: 300, k: 64 }, tiling, 132), 8);

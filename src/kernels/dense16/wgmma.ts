@@ -21,10 +21,12 @@ export interface WgmmaTiling {
   readonly stages: number;
   /** CTAs that share the columns of a tile, and so copy B once for all of them. */
   readonly cluster: 1 | 2;
+  /** Rows of tiles that run next to each other, so that what they read of A and B is read again from the second-level cache. */
+  readonly group: number;
 }
 
 /** 192 KB of tiles and 32 KB of C on its way out: all that a CTA can have. */
-export const largeTiling: WgmmaTiling = { columns: 256, stages: 4, cluster: 2 };
+export const largeTiling: WgmmaTiling = { columns: 256, stages: 4, cluster: 2, group: 16 };
 
 const ROWS = 128;
 /** A row of a stage: 128 bytes, what a swizzle spans. */
@@ -39,8 +41,6 @@ const THREADS = WARPGROUP * (1 + CONSUMERS);
 const OUT_ROWS = 64;
 const OUT_COLUMNS = 64;
 const OUT_BUFFERS = 2;
-/** Rows of tiles that run next to each other, so that what they read of A and B is read again from the second-level cache. */
-const GROUP = 16;
 /** The copying warpgroup needs few registers, so that the others can have 240: 128 of them are sums. */
 const COPY_REGISTERS = 40;
 const PRODUCT_REGISTERS = 232;
@@ -91,7 +91,7 @@ class Ring {
  */
 export function dense16Wgmma(shape: Shape, tiling: WgmmaTiling = largeTiling): Program<WgmmaParams> {
   const { n, k: depth } = shape;
-  const { columns, stages, cluster } = tiling;
+  const { columns, stages, cluster, group } = tiling;
   if (depth % 8 !== 0 || n % 8 !== 0) throw new RangeError(`rows of ${depth} or ${n} f16 are no multiple of 16 bytes`);
   const { rows: tileRows, total } = tileCount(shape, tiling);
   const steps = Math.ceil(depth / TILE_K);
@@ -128,7 +128,7 @@ export function dense16Wgmma(shape: Shape, tiling: WgmmaTiling = largeTiling): P
       k.while(
         () => tile.lt(total),
         () => {
-          const { row, column } = placeOf(tile, tileRows, total / tileRows);
+          const { row, column } = placeOf(tile, tileRows, total / tileRows, group);
           body(row.mul(cluster).add(rank).mul(ROWS), column.mul(columns));
           tile.set(tile.add(clusters));
         },
@@ -236,9 +236,9 @@ export function dense16Wgmma(shape: Shape, tiling: WgmmaTiling = largeTiling): P
   });
 }
 
-/** The tile of a number: `GROUP` rows of tiles are gone through column by column, then the next rows. */
-function placeOf(tile: U32, rows: number, columns: number): { readonly row: U32; readonly column: U32 } {
-  const group = Math.min(GROUP, rows);
+/** The tile of a number: `most` rows of tiles are gone through column by column, then the next rows. */
+function placeOf(tile: U32, rows: number, columns: number, most: number): { readonly row: U32; readonly column: U32 } {
+  const group = Math.min(most, rows);
   const first = tile.div(group * columns).mul(group);
   const inGroup = tile.mod(group * columns);
   // The last group may have fewer rows.
