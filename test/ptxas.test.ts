@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import { BASIC, BOXES, HOPPER } from '../src/cuda/smoke-ptx.fixture.ts';
 import { has } from '../src/ptx/builder.ts';
 import { everything } from '../src/ptx/everything.fixture.ts';
 import { print } from '../src/ptx/print.ts';
@@ -58,4 +59,18 @@ describe('ptxas', { skip: ptxas ? false : 'ptxas is not on PATH' }, () => {
       assert.doesNotMatch(stderr + stdout, /[1-9]\d* bytes (stack frame|spill)/);
     });
   }
+
+  test('takes the kernels of the smoke test', () => {
+    for (const [arch, text] of [
+      ['sm_80', BASIC],
+      ['sm_90a', HOPPER],
+      ['sm_90a', BOXES],
+    ] as const) {
+      const file = join(folder, 'smoke.ptx');
+      writeFileSync(file, text);
+      const out = join(folder, 'smoke.cubin');
+      const { status, stderr } = spawnSync('ptxas', [`-arch=${arch}`, file, '-o', out], { encoding: 'utf8' });
+      assert.equal(status, 0, stderr);
+    }
+  });
 });

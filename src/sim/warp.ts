@@ -223,7 +223,7 @@ export class Warp implements Machine {
   private inGlobal(instr: Instr, at: number, bytes: number, lane: number): boolean {
     const buffer = this.home.global.at(at);
     const offset = buffer === undefined ? at : at - buffer.address;
-    if (buffer === undefined || offset + bytes > buffer.bytes.length) {
+    if (buffer === undefined || offset < 0 || offset + bytes > buffer.bytes.length) {
       const size = buffer === undefined ? 'no buffer' : `a buffer of ${buffer.bytes.length}`;
       this.home.findings.report(
         'out-of-bounds',
@@ -232,12 +232,13 @@ export class Warp implements Machine {
       );
       return false;
     }
-    return this.aligned(instr, offset, bytes, lane);
+    return this.aligned(instr, at, bytes, lane, offset);
   }
 
-  private aligned(instr: Instr, at: number, bytes: number, lane: number): boolean {
+  /** `shown` is the byte to name: within its buffer. */
+  private aligned(instr: Instr, at: number, bytes: number, lane: number, shown = at): boolean {
     if (at % bytes === 0) return true;
-    this.home.findings.report('misaligned', instr.where, `lane ${lane} accesses ${bytes} bytes at byte ${at}`);
+    this.home.findings.report('misaligned', instr.where, `lane ${lane} accesses ${bytes} bytes at byte ${shown}`);
     return false;
   }
 
