@@ -61,7 +61,7 @@ export function checkTensor({ name, element, rows, columns }: TensorLayout, addr
 }
 
 /**
- * The map of a matrix that starts where `memory` does; what lies outside of it is copied as zeros. Takes about a microsecond.
+ * The map of a matrix that starts where `memory` does; what lies outside of it is copied as zeros. Takes a few microseconds: not for each launch.
  * Errors: 'tensor-invalid', 'tensor-range', 'tensor-unsupported', 'gpu-unsupported', 'context-foreign', 'disposed', 'gpu-context-dead', 'cuda-failed'.
  */
 export function encodeTensorMap(context: Context, memory: DeviceMemory, layout: TensorLayout): TensorMap {
