@@ -2,7 +2,8 @@
 import type { BoundLaunch, Device, DeviceArgs, DeviceBuffer, DeviceFacts, Grid } from '../../src/device/device.ts';
 import { runsOn } from '../../src/device/parameters.ts';
 import { dense16, type Shape, TILE } from '../../src/kernels/dense16/kernel.ts';
-import { dense16Wgmma, largeTiling, wgmmaGrid } from '../../src/kernels/dense16/wgmma.ts';
+import { planDense16 } from '../../src/kernels/dense16/plan.ts';
+import { dense16Wgmma } from '../../src/kernels/dense16/wgmma.ts';
 import type { ParamSpec, Program } from '../../src/ptx/program.ts';
 
 /** C [m, n] = A [m, k] * B [n, k]^T, all f16 by rows. */
@@ -37,7 +38,7 @@ interface VariantHead<S extends ParamSpec> {
   readonly name: string;
   /** Default 'dense'. */
   readonly weights?: Weights;
-  readonly program: (shape: Shape) => Program<S>;
+  readonly program: (shape: Shape, facts: DeviceFacts) => Program<S>;
   readonly grid: (shape: Shape, facts: DeviceFacts) => Grid;
   readonly args: (operands: Operands) => DeviceArgs<S>;
 }
@@ -47,7 +48,7 @@ function variant<S extends ParamSpec>({ name, weights = 'dense', program, grid, 
     name,
     weights,
     load: (device, shape) => {
-      const built = program(shape);
+      const built = program(shape, device.facts);
       if (!runsOn(device.facts.arch, built)) return null;
       const loaded = device.load(built);
       return {
@@ -68,8 +69,8 @@ export const variants: readonly Variant[] = [
   }),
   variant({
     name: 'dense16-wgmma',
-    program: (shape) => dense16Wgmma(shape),
-    grid: (shape, { multiprocessors }) => [wgmmaGrid(shape, largeTiling, multiprocessors)],
+    program: (shape, { multiprocessors }) => dense16Wgmma(shape, planDense16(shape, multiprocessors).chosen.tiling),
+    grid: (shape, { multiprocessors }) => [planDense16(shape, multiprocessors).chosen.grid],
     args: ({ shape: { m, n, k }, A, B, C }) => ({
       A: { buffer: A, rows: m, columns: k },
       B: { buffer: B, rows: n, columns: k },

@@ -15,8 +15,8 @@ export type WgmmaParams = {
 };
 
 export interface WgmmaTiling {
-  /** Columns of C that a CTA computes at a time: 128 or 256. Its rows are 128. */
-  readonly columns: 128 | 256;
+  /** Columns of C that a CTA computes at a time. Its rows are 128. */
+  readonly columns: 64 | 128 | 256;
   /** Slots of the ring of tiles. */
   readonly stages: number;
   /** CTAs that share the columns of a tile, and so copy B once for all of them. */
