@@ -54,6 +54,8 @@ export function dense16({ m, n, k: depth }: Shape): Program<Dense16Params> {
       const sums = Array.from({ length: WARP_ROWS / 16 }, () =>
         Array.from({ length: WARP_COLUMNS / 8 }, () => k.accumulator()),
       );
+      /** First columns of the pairs of fragments of B that are loaded at once. */
+      const pairs = Array.from({ length: WARP_COLUMNS / 16 }, (_, pair) => 16 * pair);
 
       for (let index = 0; index < STAGES - 1; index++) {
         if (index < tiles) fetch(index);
@@ -83,12 +85,12 @@ export function dense16({ m, n, k: depth }: Shape): Program<Dense16Params> {
               ),
             ),
           );
-          const b = sums[0]!.map((_, j) =>
-            k.ldmatrixB(
+          const b = pairs.flatMap((first) =>
+            k.ldmatrixB2(
               sB.at(
                 stage.add(
                   tile.at(
-                    warpColumn.add(k.lane.mod(8)).add(8 * j),
+                    warpColumn.add(k.lane.mod(8)).add(k.lane.div(16).mul(8)).add(first),
                     k.lane
                       .div(8)
                       .mod(2)
