@@ -1,6 +1,6 @@
 // C = A B^T in f16 with f32 sums on mma.sync: a tile a CTA, a ring of stages filled by asynchronous copies, swizzled so that nothing conflicts.
 import { kernel } from '../../ptx/kernel.ts';
-import { swizzled } from '../../ptx/layout.ts';
+import { type Layout, swizzled } from '../../ptx/layout.ts';
 import type { Program } from '../../ptx/program.ts';
 import { type Int, pairOfHalves, u32 } from '../../ptx/values.ts';
 
@@ -22,11 +22,13 @@ const THREADS = 256;
 const WARP_ROWS = 64;
 const WARP_COLUMNS = 32;
 
+/** What a stage holds of A, and of B. */
+export const tile: Layout<'f16'> = swizzled('f16', [TILE, TILE_K]);
+
 /** The program for one shape. Errors: RangeError unless m and n are multiples of 128, k of 64. Grid: [m / 128, n / 128]. */
 export function dense16({ m, n, k: depth }: Shape): Program<Dense16Params> {
   if (m % TILE !== 0 || n % TILE !== 0 || depth % TILE_K !== 0)
     throw new RangeError(`${m} x ${n} x ${depth} is no multiple of ${TILE} x ${TILE} x ${TILE_K}`);
-  const tile = swizzled('f16', [TILE, TILE_K]);
   const tiles = depth / TILE_K;
 
   return kernel(
