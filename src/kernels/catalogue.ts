@@ -1,6 +1,7 @@
 // Every kernel of the repository, by name: what `marlin kernel` lists, and what is assembled and simulated as a whole.
 import { dense16Entry } from './dense16/entry.ts';
 import type { Entry } from './entry.ts';
+import { sparse16Entry } from './sparse16/entry.ts';
 import { vectorAddEntry } from './vector-add/entry.ts';
 
-export const catalogue: readonly Entry[] = [vectorAddEntry, dense16Entry];
+export const catalogue: readonly Entry[] = [vectorAddEntry, dense16Entry, sparse16Entry];
