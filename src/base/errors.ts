@@ -541,6 +541,14 @@ export const errors = {
       'Mend the lines that are named.',
     ),
 
+  // ---- sparse matrices
+  notTwoOfFour: (row: number, column: number, values: readonly number[]): MarlinError =>
+    new MarlinError(
+      'not-two-of-four',
+      `The matrix is not 2:4 sparse: row ${row} has more than two non-zero values in columns ${column} to ${column + 3} (${values.join(', ')}).`,
+      'Prune it first, so that at most two of every four consecutive values of a row remain; or use the dense product.',
+    ),
+
   // ---- kernels of the catalogue
   kernelNameUnknown: (name: string, near: readonly string[]): MarlinError =>
     new MarlinError(
