@@ -191,6 +191,18 @@ export const errors = {
       `A group of ${group} inputs is not supported.`,
       'Use a group that is a multiple of 8, such as 32, 64 or 128, or one per channel.',
     ),
+  groupUnpackable: (name: string, group: number): MarlinError =>
+    new MarlinError(
+      'group-unsupported',
+      `${name} has groups of ${group} inputs, which the packed form cannot hold.`,
+      'Use a group of 32, 64 or a multiple of 128, or one per channel.',
+    ),
+  scaleNotFinite: (name: string, row: number, group: number, found: number): MarlinError =>
+    new MarlinError(
+      'scale-not-finite',
+      `${name} has the scale ${found} in row ${row}, group ${group}.`,
+      'Quantize the original 16-bit model again; if it stays so, the model itself is broken.',
+    ),
   headDimUnsupported: (headDim: number): MarlinError =>
     new MarlinError(
       'head-dim-unsupported',
