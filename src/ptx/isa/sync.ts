@@ -193,7 +193,10 @@ export function atomCas(space: Space, order: AtomicOrder, scope: Scope): Op {
 
 // ---- mbarriers: 64 bits of shared memory that count arrivals and bytes, phase after phase
 
-const onBarrier = { needs: 'sm_90', version: 8.0 } as const;
+/** The chips before Hopper have them too, without bulk copies to count and without a wait that sleeps. */
+const onBarrier = { needs: 'sm_80', version: 7.8 } as const;
+const onHopper = { needs: 'sm_90', version: 7.8 } as const;
+const expecting = { needs: 'sm_90', version: 8.0 } as const;
 
 export const initBarrier: Op = warpOp(
   {
@@ -209,8 +212,14 @@ export const initBarrier: Op = warpOp(
 /** Sources: mbarrier. 'cluster': one of another CTA, by an address of mapa. */
 export function arrive(space: 'shared' | 'cluster'): Op {
   return once(`mbarrier.arrive.${space === 'shared' ? 'shared::cta' : 'shared::cluster'}.b64`, (name) =>
-    warpOp({ ...onBarrier, name, src: ['shared'], format: (_, [at]) => `${name} _, [${at}];` }, (machine, instr) =>
-      machine.arrive(instr, space, instr.src[0]!, null),
+    warpOp(
+      {
+        ...(space === 'shared' ? onBarrier : expecting),
+        name,
+        src: ['shared'],
+        format: (_, [at]) => `${name} _, [${at}];`,
+      },
+      (machine, instr) => machine.arrive(instr, space, instr.src[0]!, null),
     ),
   );
 }
@@ -218,7 +227,7 @@ export function arrive(space: 'shared' | 'cluster'): Op {
 /** Awaits `bytes` more of bulk copies in this phase, and arrives. Sources: mbarrier, bytes. */
 export const arriveExpect: Op = warpOp(
   {
-    ...onBarrier,
+    ...expecting,
     name: 'mbarrier.arrive.expect_tx.shared::cta.b64',
     src: ['shared', 'u32'],
     immediates: [1],
@@ -230,7 +239,7 @@ export const arriveExpect: Op = warpOp(
 /** Goes on once the phase of this parity is over. Sources: mbarrier, parity. */
 export const waitBarrier: Op = waitOp(
   {
-    ...onBarrier,
+    ...onHopper,
     name: 'mbarrier.try_wait.parity.shared::cta.b64 loop',
     src: ['shared', 'u32'],
     immediates: [1],
@@ -255,25 +264,24 @@ export const testBarrier: Op = warpOp(
 
 // ---- clusters
 
-const inCluster = { needs: 'sm_90', version: 7.8 } as const;
-
 /** `relaxed` orders no memory: 77-108 cycles instead of 340-430 on an H200. */
 export function arriveCluster(order: 'release' | 'relaxed'): Op {
   return once(`barrier.cluster.arrive${order === 'relaxed' ? '.relaxed' : ''}.aligned`, (name) =>
-    warpOp({ ...inCluster, version: 8.0, name, format: () => `${name};` }, (machine, instr) =>
-      machine.arriveCluster(instr, order === 'release'),
+    warpOp(
+      { ...onHopper, version: order === 'relaxed' ? 8.0 : 7.8, name, format: () => `${name};` },
+      (machine, instr) => machine.arriveCluster(instr, order === 'release'),
     ),
   );
 }
 
 export const waitCluster: Op = waitOp(
-  { ...inCluster, name: 'barrier.cluster.wait.aligned', format: () => 'barrier.cluster.wait.aligned;' },
+  { ...onHopper, name: 'barrier.cluster.wait.aligned', format: () => 'barrier.cluster.wait.aligned;' },
   (machine, instr) => machine.waitCluster(instr),
 );
 
 /** The address of the same place in the shared memory of CTA `rank`. Sources: address, rank. */
 export const mapa: Op = warpOp(
-  { ...inCluster, name: 'mapa.shared::cluster.u32', dst: ['shared'], src: ['shared', 'u32'], immediates: [1] },
+  { ...onHopper, name: 'mapa.shared::cluster.u32', dst: ['shared'], src: ['shared', 'u32'], immediates: [1] },
   (machine, instr) =>
     eachLane(machine, (lane) =>
       machine.write(
@@ -288,12 +296,12 @@ export const mapa: Op = warpOp(
 
 /** Waits for the kernels before this one in the stream; with a launch that overlaps. */
 export const gridWait: Op = warpOp(
-  { ...inCluster, name: 'griddepcontrol.wait', format: () => 'griddepcontrol.wait;' },
+  { ...onHopper, name: 'griddepcontrol.wait', format: () => 'griddepcontrol.wait;' },
   () => {},
 );
 /** Lets the kernel behind this one begin. */
 export const gridLaunchDependents: Op = warpOp(
-  { ...inCluster, name: 'griddepcontrol.launch_dependents', format: () => 'griddepcontrol.launch_dependents;' },
+  { ...onHopper, name: 'griddepcontrol.launch_dependents', format: () => 'griddepcontrol.launch_dependents;' },
   () => {},
 );
 

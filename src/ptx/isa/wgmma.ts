@@ -131,7 +131,7 @@ export function wgmma(shape: WgmmaShape): Op {
         src: [...aKinds, 'u32', 'u32', ...(sparse === null ? [] : (['b32'] as const)), ...repeat('f32', n / 2)],
         immediates: [at + 1],
         needs: 'sm_90a',
-        version: 8.0,
+        version: sparse === null ? 8.0 : 8.2,
         inFlight: a === null ? [0, 1, 2, 3] : [],
         format: (d, s) => {
           const operands = [
