@@ -1,6 +1,11 @@
 // Every program of the repository through ptxas, for each architecture it can run on: it assembles, without spills or stack frames.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { BASIC, BOXES, HOPPER } from '../src/cuda/smoke-ptx.fixture.ts';
 import { architectures, architecturesOf, assembleAll, ptxasArchitectures } from '../src/kernels/assemble.ts';
 import { catalogue } from '../src/kernels/catalogue.ts';
 import { everything } from '../src/ptx/everything.fixture.ts';
@@ -40,4 +45,20 @@ describe('ptxas', { skip: known === null ? 'ptxas is not on PATH' : false }, () 
       }
     });
   }
+
+  test('takes the kernels of the smoke test', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'ptxas-'));
+    using _ = { [Symbol.dispose]: () => rmSync(folder, { recursive: true }) };
+    for (const [arch, text] of [
+      ['sm_80', BASIC],
+      ['sm_90a', HOPPER],
+      ['sm_90a', BOXES],
+    ] as const) {
+      const file = join(folder, 'smoke.ptx');
+      writeFileSync(file, text);
+      const out = join(folder, 'smoke.cubin');
+      const { status, stderr } = spawnSync('ptxas', [`-arch=${arch}`, file, '-o', out], { encoding: 'utf8' });
+      assert.equal(status, 0, stderr);
+    }
+  });
 });

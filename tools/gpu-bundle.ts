@@ -1,7 +1,8 @@
-// npm run gpu:bundle: writes .gpu/, a folder that runs the GPU tests on a host with neither Node nor npm (python3 unpacks Node there).
+// npm run gpu:bundle: writes .gpu/, a folder that runs the GPU tests and benchmarks on a host with neither Node nor npm (python3 unpacks Node there).
 import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { commit } from '../bench/gpu/machine.ts';
 
 const target = '.gpu';
 const nodeArchive = join(target, 'node.xz');
@@ -16,16 +17,17 @@ if (!existsSync(nodeArchive)) {
 }
 for (const folder of ['src', 'test', 'bench', 'node_modules'])
   rmSync(join(target, folder), { recursive: true, force: true });
-cpSync('src', join(target, 'src'), { recursive: true, filter: (path) => !path.endsWith('.test.ts') });
-cpSync('test/gpu', join(target, 'test', 'gpu'), { recursive: true });
-cpSync('bench/gpu', join(target, 'bench', 'gpu'), { recursive: true });
+for (const folder of ['src', 'test/gpu', 'bench/gpu', 'bench/baselines'])
+  cpSync(folder, join(target, folder), { recursive: true, filter: (path) => !path.endsWith('.test.ts') });
 cpSync('node_modules/koffi', join(target, 'node_modules', 'koffi'), { recursive: true });
 cpSync('node_modules/@koromix', join(target, 'node_modules', '@koromix'), { recursive: true });
+writeFileSync(join(target, 'COMMIT'), commit() ?? 'unknown');
 writeFileSync(join(target, 'package.json'), '{ "type": "module" }\n');
 writeFileSync(
   join(target, 'run'),
   `#!/usr/bin/env bash
-# ./run test [--json FILE]: every GPU test of this bundle; exit code 0 when all agree. ./run bench: the GPU benchmarks.
+# ./run test [--json FILE]: every GPU test of this bundle; exit code 0 when all agree. ./run bench [--json FILE]: the GPU benchmarks;
+# exit code 0 when all results are right. ./run smoke: the driver binding alone, a report in JSON.
 set -euo pipefail
 cd "$(dirname "$0")"
 if [ ! -x ./node ]; then
@@ -34,8 +36,9 @@ if [ ! -x ./node ]; then
 fi
 case "\${1:-}" in
   test) shift; exec ./node test/gpu/main.ts "$@" ;;
-  bench) exec ./node bench/gpu/dense16.ts ;;
-  *) echo "usage: ./run test [--json FILE] | bench" >&2; exit 2 ;;
+  bench) shift; exec ./node bench/gpu/main.ts "$@" ;;
+  smoke) exec ./node src/cuda/cuda.gpu.ts ;;
+  *) echo "usage: ./run test [--json FILE] | bench [--json FILE] | smoke" >&2; exit 2 ;;
 esac
 `,
   { mode: 0o755 },

@@ -484,6 +484,24 @@ export const errors = {
       `The parameter ${parameter} of the kernel ${kernel} must be ${expected}; found ${found}.`,
       'Check the value given for it.',
     ),
+  tensorRange: (tensor: string, rows: number, columns: number, bytes: number, has: number): MarlinError =>
+    new MarlinError(
+      'tensor-range',
+      `The matrix ${tensor} of ${rows} x ${columns} elements has ${bytes} bytes, more than the ${has} bytes of its buffer.`,
+      'Allocate a larger buffer, or give the rows and columns that lie in it.',
+    ),
+  tensorInvalid: (tensor: string, why: string): MarlinError =>
+    new MarlinError(
+      'tensor-invalid',
+      `The matrix ${tensor} cannot be read by bulk copies: ${why}.`,
+      'Give whole numbers of rows and columns, pad rows to a multiple of 16 bytes, and let the matrix start at a multiple of 16 bytes.',
+    ),
+  tensorUnsupported: (tensor: string, driver: string): MarlinError =>
+    new MarlinError(
+      'tensor-unsupported',
+      `The matrix ${tensor} cannot be passed to a kernel: the NVIDIA driver (CUDA ${driver}) lacks cuTensorMapEncodeTiled.`,
+      'Update the NVIDIA driver, or use a kernel without tensor parameters.',
+    ),
   launchInvalid: (kernel: string, field: string, found: string, limit: string): MarlinError =>
     new MarlinError(
       'launch-invalid',
@@ -515,12 +533,6 @@ export const errors = {
       'buffer-foreign',
       `The argument ${parameter} is no buffer of the device ${device}.`,
       'Pass a buffer that this very device allocated; copy the contents over if they are elsewhere.',
-    ),
-  bufferRange: (buffer: string, asked: number, bytes: number): MarlinError =>
-    new MarlinError(
-      'buffer-range',
-      `${asked} bytes do not fit the buffer "${buffer}" of ${bytes} bytes.`,
-      'Allocate a larger buffer, or copy less.',
     ),
   simulationFindings: (kernel: string, findings: readonly string[]): MarlinError =>
     new MarlinError(
@@ -559,6 +571,20 @@ export const errors = {
       'ptxas-refused',
       `ptxas does not take ${kernels.join(', ')} for ${arch}. It says: ${log.replace(/[.\s]+$/, '')}.`,
       'Print the kernel with "marlin kernel print" and look at the lines that are named; an old ptxas may not know new instructions.',
+    ),
+
+  // ---- benchmarks
+  cublasMissing: (tried: readonly string[]): MarlinError =>
+    new MarlinError(
+      'cublas-missing',
+      `cuBLAS, against which is measured, cannot be loaded; tried ${tried.join('; ')}.`,
+      'Install the CUDA toolkit or PyTorch with CUDA, or put the folder of libcublas.so.12 or .13 on LD_LIBRARY_PATH.',
+    ),
+  cublasFailed: (call: string, status: string): MarlinError =>
+    new MarlinError(
+      'cublas-failed',
+      `${call} failed: ${status}.`,
+      'Check that cuBLAS is of a CUDA version that the driver supports ("marlin doctor" says which).',
     ),
 
   // ---- the inside

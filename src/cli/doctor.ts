@@ -1,6 +1,4 @@
 // marlin doctor: what this machine offers, as text for a person and for a bug report.
-import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import type { Command } from 'commander';
 import { errors, MarlinError } from '../base/errors.ts';
@@ -8,6 +6,7 @@ import { Checkpoint } from '../formats/checkpoint.ts';
 import { readModelConfig } from '../formats/config.ts';
 import { simdLevel } from '../cpu/kernels.ts';
 import { embeddedModel } from './flags.ts';
+import { type GpuReport, reportGpus } from './gpus.ts';
 import type { Output } from './output.ts';
 import { megabytes } from './table.ts';
 import type { Verb } from './verb.ts';
@@ -18,36 +17,6 @@ interface Check {
   readonly detail: string;
   /** What to do when it is not; null when nothing needs to be done. */
   readonly fix: string | null;
-}
-
-interface Gpu {
-  readonly name: string;
-  readonly driver: string;
-  readonly memory: string;
-  readonly computeCapability: string;
-}
-
-/** GPUs by the driver's own tool, which comes with every driver; empty without one. */
-function gpus(): Gpu[] {
-  const { status, stdout } = spawnSync(
-    'nvidia-smi',
-    ['--query-gpu=name,driver_version,memory.total,compute_cap', '--format=csv,noheader'],
-    {
-      encoding: 'utf8',
-      timeout: 10_000,
-    },
-  );
-  if (status !== 0) return [];
-  return stdout
-    .trim()
-    .split('\n')
-    .map((line) => line.split(', '))
-    .map(([name = '', driver = '', memory = '', computeCapability = '']) => ({
-      name,
-      driver,
-      memory,
-      computeCapability,
-    }));
 }
 
 /** A check by trying: `attempt` returns what there is, its error says what is wrong. */
@@ -72,18 +41,11 @@ function model(): string {
   return embeddedModel;
 }
 
-function gpuCheck(found: readonly Gpu[]): Check {
-  const driver = existsSync('/proc/driver/nvidia/version')
-    ? readFileSync('/proc/driver/nvidia/version', 'utf8').split('\n')[0]!
-    : null;
-  const names = found.map(
-    (gpu) => `${gpu.name} (compute capability ${gpu.computeCapability}, ${gpu.memory}, driver ${gpu.driver})`,
-  );
-  const detail = names.length > 0 ? names.join('; ') : (driver ?? 'none found');
-  return { name: 'NVIDIA GPU', ok: true, detail: `${detail}; this version runs models on the CPU`, fix: null };
+function gpuCheck({ detail, fix }: GpuReport): Check {
+  return { name: 'NVIDIA GPU', ok: true, detail: `${detail}; this version runs models on the CPU`, fix };
 }
 
-function checks(found: readonly Gpu[]): Check[] {
+function checks(gpus: GpuReport): Check[] {
   const [major = 0] = process.versions.node.split('.').map(Number);
   return [
     {
@@ -100,13 +62,13 @@ function checks(found: readonly Gpu[]): Check[] {
     },
     tried('WebAssembly kernels', kernels),
     tried('Embedded model', model),
-    gpuCheck(found),
+    gpuCheck(gpus),
   ];
 }
 
-function run(output: Output): unknown {
-  const found = gpus();
-  const list = checks(found);
+async function run(output: Output): Promise<unknown> {
+  const report = await reportGpus();
+  const list = checks(report);
   for (const check of list) {
     output.text(`${check.ok ? '✔' : '✖'} ${check.name}: ${check.detail}\n`);
     if (check.fix !== null) output.text(`    fix: ${check.fix}\n`);
@@ -119,7 +81,7 @@ function run(output: Output): unknown {
     cpu: cpus()[0]?.model.trim() ?? null,
     cores: availableParallelism(),
     memoryBytes: totalmem(),
-    gpus: found,
+    gpus: report.gpus,
     checks: list,
   };
 }

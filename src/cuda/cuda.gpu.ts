@@ -26,6 +26,7 @@ import { loadModule, type Module } from './module.ts';
 import type { Parameter } from './parameters.ts';
 import { BASIC, HOPPER } from './smoke-ptx.fixture.ts';
 import { createStream, type Stream } from './stream.ts';
+import { tensorBoxes } from './tensor-map.gpu.ts';
 
 const ADD: readonly Parameter[] = [
   { name: 'a', type: 'pointer', align: 4 },
@@ -268,6 +269,7 @@ function everything(context: Context): void {
   part('compilations', () => compilations(context, BASIC, 'add'));
   if (context.device.capability.major === 9) {
     part('clusters, overlap, shared memory', () => hopperLaunch(context, stream));
+    part('boxes by tensor maps', () => tensorBoxes(context, stream));
     part('compilations for sm_90a', () => compilations(context, HOPPER, 'shape'));
   }
   part('memory and copies', () => memories(context, stream));

@@ -12,6 +12,25 @@ export function versionText(version: CudaVersion): string {
   return `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`;
 }
 
+/** From which CUDA on drivers know a version of PTX (PTX ISA, release notes). */
+const PTX_VERSIONS: readonly (readonly [cuda: CudaVersion, ptx: number])[] = [
+  [13_000, 9.0],
+  [12_090, 8.8],
+  [12_080, 8.7],
+  [12_070, 8.6],
+  [12_050, 8.5],
+  [12_040, 8.4],
+  [12_030, 8.3],
+  [12_020, 8.2],
+  [12_010, 8.1],
+  [12_000, 8.0],
+];
+
+/** A version of PTX that a driver of CUDA 12.0 or later understands for sure: the newest, as far as this table goes. */
+export function newestPtx(version: CudaVersion): number {
+  return PTX_VERSIONS.find(([cuda]) => version >= cuda)?.[1] ?? 0;
+}
+
 declare const kind: unique symbol;
 /** A handle of the driver: a pointer that JavaScript only carries. */
 export type Handle<Kind extends string> = bigint & { readonly [kind]: Kind };
@@ -114,6 +133,25 @@ export interface Driver {
   cuFuncGetParamInfo(kernel: CUfunction, index: number, offset: Out64, bytes: Out64): CUresult;
   /** `config` is the address of a CUlaunchConfig, `parameters` of an array of addresses, one for each parameter. */
   cuLaunchKernelEx(config: bigint, kernel: CUfunction, parameters: bigint, extra: null): CUresult;
+
+  /**
+   * `map` is the address of a CUtensorMap, a multiple of 64 (CUDA 13: 128). The strides are those of all dimensions but the first. Where the driver
+   * lacks it, the answer is CUDA_ERROR_NOT_SUPPORTED.
+   */
+  cuTensorMapEncodeTiled(
+    map: bigint,
+    type: number,
+    rank: number,
+    address: CUdeviceptr,
+    sizes: BigUint64Array,
+    strides: BigUint64Array,
+    box: Uint32Array,
+    elementStrides: Uint32Array,
+    interleave: number,
+    swizzle: number,
+    promotion: number,
+    fill: number,
+  ): CUresult;
 
   cuStreamCreate(stream: Out64, flags: number): CUresult;
   cuStreamDestroy(stream: CUstream): CUresult;

@@ -5,6 +5,7 @@ import { H200 } from './fake-device.ts';
 import { FakeFault, type FakeLaunch, readLaunch } from './fake-launch.ts';
 import { AddressSpace } from './fake-memory.ts';
 import { complaint, entriesOf, type Entry } from './fake-program.ts';
+import { writeFakeTensorMap } from './fake-tensor-map.ts';
 import * as cuda from './header.ts';
 
 export interface FakeOptions {
@@ -18,6 +19,8 @@ export interface FakeOptions {
   readonly kernels?: Readonly<Record<string, (launch: FakeLaunch) => void>>;
   /** False for a driver before 12.4, which cannot tell a kernel's parameters. */
   readonly parameterInfo?: boolean;
+  /** False for a driver that lacks cuTensorMapEncodeTiled. */
+  readonly tensorMaps?: boolean;
 }
 
 /** What decides whether a call is made at all; the fake sets both, too. */
@@ -28,7 +31,7 @@ export interface FakeState {
   current: bigint;
 }
 
-const DEFAULTS = { version: 13_000, devices: 1, memoryBytes: 2 ** 30, parameterInfo: true };
+const DEFAULTS = { version: 13_000, devices: 1, memoryBytes: 2 ** 30, parameterInfo: true, tensorMaps: true };
 const NEWEST_PTX = 9;
 const CUBIN_MAGIC = 'FAKE CUBIN ';
 /** What each piece of work takes on the fake's clock, in milliseconds; an exact binary fraction. */
@@ -48,9 +51,10 @@ export function fakeDriver(
   options: FakeOptions,
   state: FakeState,
 ): { readonly driver: Driver; readonly live: () => number } {
-  const { version, devices, memoryBytes, parameterInfo } = { ...DEFAULTS, ...options };
+  const { version, devices, memoryBytes, parameterInfo, tensorMaps } = { ...DEFAULTS, ...options };
   const device = new AddressSpace(0x7f00_0000_0000n);
-  const host = new AddressSpace(0x1000_0000n);
+  // As malloc does it: aligned to 16 and no more.
+  const host = new AddressSpace(0x1000_0010n);
   const pinned = new Set<bigint>();
   const modules = new Map<bigint, ReadonlyMap<string, Entry>>();
   const functions = new Map<bigint, { readonly entry: Entry; readonly attributes: Map<number, number> }>();
@@ -298,6 +302,14 @@ export function fakeDriver(
       return index < sizes.length ? ok : invalid;
     },
     cuLaunchKernelEx: (config, kernel, parameters) => launch(config, kernel, parameters),
+
+    cuTensorMapEncodeTiled: (map, type, rank, address, sizes, strides, box, elementStrides, ...modes) => {
+      const out = host.at(map, cuda.CUtensorMap.bytes);
+      if (!tensorMaps) return cuda.CUDA_ERROR_NOT_SUPPORTED;
+      if (out === null || map % 128n !== 0n) return invalid;
+      writeFakeTensorMap(out, { type, rank, address, sizes, strides, box, elementStrides, modes });
+      return ok;
+    },
 
     cuStreamCreate: (out) => give(out, streams, { capture: null, broken: false }),
     cuStreamDestroy: (stream) => take(streams, stream),

@@ -2,6 +2,7 @@
 import type { CUresult } from './driver.ts';
 import type { AddressSpace } from './fake-memory.ts';
 import type { Entry } from './fake-program.ts';
+import { type FakeTensorMap, readFakeTensorMap } from './fake-tensor-map.ts';
 import * as cuda from './header.ts';
 
 export interface FakeLaunch {
@@ -18,6 +19,8 @@ export interface FakeLaunch {
   f32(index: number): number;
   /** Device memory from the pointer in that parameter to the end of its allocation; an illegal address kills the context, as a kernel's would. */
   memory(index: number): Uint8Array;
+  /** What cuTensorMapEncodeTiled was given for the map in that parameter. */
+  tensor(index: number): FakeTensorMap;
 }
 
 /** Thrown by a kernel function to end with that code. */
@@ -44,8 +47,12 @@ export function readLaunch(
   };
   const triple = (view: DataView, at: number): number[] => [0, 4, 8].map((i) => view.getUint32(at + i, true));
   const fields = read(config, cuda.CUlaunchConfig.bytes);
+  const addressed = (address: bigint, bytes: number): bigint => {
+    if (address % BigInt(bytes) === 0n) return address;
+    throw new RangeError(`${bytes} bytes of parameters lie at ${address}, which is misaligned`);
+  };
   const values = entry.parameterBytes.map((bytes, i) =>
-    read(read(parameters + BigInt(8 * i), 8).getBigUint64(0, true), bytes),
+    read(addressed(read(parameters + BigInt(8 * i), 8).getBigUint64(0, true), bytes), bytes),
   );
   const attributes = new Map<number, DataView>();
   for (let i = 0; i < fields.getUint32(cuda.CUlaunchConfig.numAttrs, true); i++) {
@@ -73,6 +80,7 @@ export function readLaunch(
         if (memory === null) throw new FakeFault(cuda.CUDA_ERROR_ILLEGAL_ADDRESS);
         return memory;
       },
+      tensor: (i) => readFakeTensorMap(values[i]!),
     },
   };
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as header from './header.ts';
+import { TENSOR_MAP_ALIGN } from './parameters.ts';
 import { compileC, toolkit } from './toolkit.fixture.ts';
 
 const skip = toolkit.missing ?? false;
@@ -26,6 +27,7 @@ function compile(lines: readonly string[]): string {
 test('all constants and structures are those of cuda.h', { skip }, () => {
   const lines = assertions(header);
   assert.ok(lines.length > 100, `${lines.length} assertions`);
+  lines.push(`_Static_assert(_Alignof(CUtensorMap) == ${TENSOR_MAP_ALIGN}, "alignment of CUtensorMap");`);
   assert.equal(compile(lines), '');
 });
 

@@ -113,6 +113,23 @@ export const CU_GRAPH_EXEC_UPDATE_ERROR_NOT_SUPPORTED = 6;
 export const CU_GRAPH_EXEC_UPDATE_ERROR_UNSUPPORTED_FUNCTION_CHANGE = 7;
 export const CU_GRAPH_EXEC_UPDATE_ERROR_ATTRIBUTES_CHANGED = 8;
 
+// ---- tensor maps
+export const CU_TENSOR_MAP_DATA_TYPE_UINT8 = 0;
+export const CU_TENSOR_MAP_DATA_TYPE_UINT16 = 1;
+export const CU_TENSOR_MAP_DATA_TYPE_UINT32 = 2;
+export const CU_TENSOR_MAP_DATA_TYPE_INT32 = 3;
+export const CU_TENSOR_MAP_DATA_TYPE_UINT64 = 4;
+export const CU_TENSOR_MAP_DATA_TYPE_FLOAT16 = 6;
+export const CU_TENSOR_MAP_DATA_TYPE_FLOAT32 = 7;
+export const CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 = 9;
+export const CU_TENSOR_MAP_INTERLEAVE_NONE = 0;
+export const CU_TENSOR_MAP_SWIZZLE_NONE = 0;
+export const CU_TENSOR_MAP_SWIZZLE_32B = 1;
+export const CU_TENSOR_MAP_SWIZZLE_64B = 2;
+export const CU_TENSOR_MAP_SWIZZLE_128B = 3;
+export const CU_TENSOR_MAP_L2_PROMOTION_L2_256B = 3;
+export const CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE = 0;
+
 // ---- structures: bytes, and the byte where each field starts
 export const CUlaunchConfig = {
   bytes: 56,
@@ -132,6 +149,11 @@ export const CUlaunchAttribute = {
   bytes: 72,
   id: 0,
   value: 8,
+} as const;
+
+export const CUtensorMap = {
+  bytes: 128,
+  opaque: 0,
 } as const;
 
 export const CUgraphExecUpdateResultInfo = {

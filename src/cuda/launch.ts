@@ -12,7 +12,16 @@ import {
   CUlaunchConfig,
 } from './header.ts';
 import type { Kernel } from './module.ts';
-import { checkDeclared, layoutOf, type Parameter, type Value, writeParameter } from './parameters.ts';
+import { alignedBytes } from './native.ts';
+import {
+  checkDeclared,
+  layoutOf,
+  memoryOf,
+  type Parameter,
+  TENSOR_MAP_ALIGN,
+  type Value,
+  writeParameter,
+} from './parameters.ts';
 import { checkContext } from './resource.ts';
 import type { Held, Stream } from './stream.ts';
 
@@ -91,11 +100,11 @@ export class Launch implements Work {
 
     const layout = layoutOf(parameters);
     this.offsets = layout.offsets;
-    this.firstValue = POINTERS + 8 * parameters.length;
-    const memory = new Uint8Array(new ArrayBuffer(this.firstValue + layout.bytes));
-    this.view = new DataView(memory.buffer);
-    this.stream = new BigUint64Array(memory.buffer, CUlaunchConfig.hStream, 1);
-    this.configAddress = context.enter().native.address(memory);
+    this.firstValue = Math.ceil((POINTERS + 8 * parameters.length) / TENSOR_MAP_ALIGN) * TENSOR_MAP_ALIGN;
+    const { view, address } = alignedBytes(context.enter(), this.firstValue + layout.bytes, TENSOR_MAP_ALIGN);
+    this.view = new DataView(view.buffer, view.byteOffset, view.length);
+    this.stream = new BigUint64Array(view.buffer, view.byteOffset + CUlaunchConfig.hStream, 1);
+    this.configAddress = address;
     this.parametersAddress = this.configAddress + BigInt(POINTERS);
     this.writeConfig(overlap);
     this.setGrid(shape.grid);
@@ -158,12 +167,13 @@ export class Launch implements Work {
   private write(index: number, value: Value): void {
     const parameter = this.parameters[index];
     if (parameter === undefined) throw errors.parametersMismatch(this.kernel.name, `it has no parameter ${index}`);
-    if (typeof value === 'object') checkContext(this.context, value);
+    const memory = memoryOf(value);
+    if (memory !== null) checkContext(this.context, memory);
     writeParameter(this.view, this.firstValue + this.offsets[index]!, parameter, value, this.kernel.name);
   }
 
   private hold(): void {
-    this.held = [this.kernel.module, ...this.values.filter((value) => typeof value === 'object')];
+    this.held = [this.kernel.module, ...this.values.map(memoryOf).filter((memory) => memory !== null)];
   }
 
   private writeConfig(overlap: boolean): void {

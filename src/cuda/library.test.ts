@@ -14,6 +14,7 @@ import { type Bind, bindAll, libraryName, openDriver, signature } from './librar
 import { allocate, allocatePinned, copyOnDevice, copyToDevice, copyToHost, fillBytes, fillWords } from './memory.ts';
 import { loadModule } from './module.ts';
 import { createStream } from './stream.ts';
+import { encodeTensorMap } from './tensor-map.ts';
 import { compileC, toolkit } from './toolkit.fixture.ts';
 
 const skip = toolkit.missing ?? false;
@@ -136,6 +137,12 @@ const BODIES: Readonly<Record<string, string>> = {
     memcpy(to + 12, parameters[1], 4); memcpy(to + 13, parameters[2], 4);
     memcpy(to + 14, parameters[3], 8); memcpy(to + 16, parameters[4], 4);
     return 0;`,
+  cuTensorMapEncodeTiled: `
+    cuuint64_t *to = map->opaque;
+    if ((size_t)map % 128 != 0) return 1;
+    cuuint64_t words[] = {type, rank, (size_t)address, sizes[0], sizes[1], strides[0], box[0], box[1], elementStrides[0], elementStrides[1],
+      interleave, swizzle, promotion, fill};
+    memcpy(to, words, sizeof words); return 0;`,
   cuStreamCreate: '*stream = STREAM; return flags == 0 ? 0 : 1;',
   cuStreamQuery: 'return 600;',
   cuEventCreate: '*event = (CUevent)0x66; return 0;',
@@ -231,6 +238,11 @@ test('numbers, text, handles, memory and structures arrive in C as they were mea
   assert.deepEqual([...seen.subarray(12, 14)], [0xfffffffe, 2 ** 32 - 3]);
   assert.equal(new BigUint64Array(seen.slice(14, 16).buffer)[0], 2n ** 63n + 5n);
   assert.equal(new Float32Array(seen.buffer)[16], 0.5);
+
+  const matrix = { name: 'm', element: 'bf16', rows: 5, columns: 24, box: [2, 8], swizzle: 32 } as const;
+  const { map } = encodeTensorMap(context, buffer.slice(64), matrix);
+  const words = [...new BigUint64Array(map.slice().buffer)].slice(0, 14);
+  assert.deepEqual(words, [9n, 2n, buffer.pointer + 64n, 24n, 5n, 48n, 8n, 2n, 1n, 1n, 0n, 1n, 3n, 0n]);
 
   using start = createEvent(context);
   using end = createEvent(context);

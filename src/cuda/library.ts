@@ -8,7 +8,7 @@ type Koffi = (typeof import('koffi'))['default'];
 
 /**
  * CUDA 12.0: the first driver with PTX ISA 8.0 (wgmma, bulk copies, setmaxnreg, target sm_90a) and with cuGraphExecUpdate_v2. All that is bound
- * below is there from 12.0 on, but for cuFuncGetParamInfo.
+ * below is there from 12.0 on, but for cuFuncGetParamInfo (12.4); who passes no tensor does not need cuTensorMapEncodeTiled either.
  */
 export const OLDEST_DRIVER: CudaVersion = 12_000;
 
@@ -96,6 +96,12 @@ const KOFFI_TYPES: Readonly<Record<string, string>> = {
   CUevent: 'void *',
   CUgraph: 'void *',
   CUgraphExec: 'void *',
+  cuuint32_t: 'uint',
+  CUtensorMapDataType: 'int',
+  CUtensorMapInterleave: 'int',
+  CUtensorMapSwizzle: 'int',
+  CUtensorMapL2promotion: 'int',
+  CUtensorMapFloatOOBfill: 'int',
 };
 
 /** The name and the koffi types of a prototype in C. */
@@ -186,6 +192,12 @@ export function bindAll(bind: Bind): Omit<Driver, 'native'> {
     ),
     cuLaunchKernelEx: bind(
       'CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction kernel, void **parameters, void **extra)',
+    ),
+
+    cuTensorMapEncodeTiled: orUnsupported(() =>
+      bind(
+        'CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address, const cuuint64_t *sizes, const cuuint64_t *strides, const cuuint32_t *box, const cuuint32_t *elementStrides, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill)',
+      ),
     ),
 
     cuStreamCreate: bind('CUresult cuStreamCreate(CUstream *stream, unsigned int flags)'),

@@ -22,6 +22,7 @@ test('each parameter is aligned to its own size', () => {
     [['pointer', 'u32', 's32', 'f32', 'u64'], [0, 8, 12, 16, 24], 32],
     [['u32', 'pointer', 'u32', 'u64', 'f32', 'f32'], [0, 8, 16, 24, 32, 36], 40],
     [['f32', 'f32', 'f32', 'pointer'], [0, 4, 8, 16], 24],
+    [['u32', 'tensor-map', 'u32', 'tensor-map'], [0, 128, 256, 384], 512],
   ];
   for (const [types, offsets, bytes] of cases) assert.deepEqual(layoutOf(declare(types)), { offsets, bytes });
 });

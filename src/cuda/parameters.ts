@@ -1,8 +1,9 @@
 // The parameters of a kernel as bytes: where each lies and what may be written there. Knows no launch.
 import { errors } from '../base/errors.ts';
+import { CUtensorMap } from './header.ts';
 import type { DeviceMemory } from './memory.ts';
 
-export type ParameterType = 'u32' | 's32' | 'u64' | 'f32' | 'pointer';
+export type ParameterType = 'u32' | 's32' | 'u64' | 'f32' | 'pointer' | 'tensor-map';
 
 /** One parameter of a kernel, in the order of its .entry. */
 export interface Parameter {
@@ -12,19 +13,45 @@ export interface Parameter {
   readonly align?: number;
 }
 
+/** The bytes of a CUtensorMap, and the matrix it describes (tensor-map.ts encodes it). */
+export interface TensorMap {
+  readonly memory: DeviceMemory;
+  readonly map: Uint8Array;
+}
+
 /** A pointer's value is the memory itself, or a slice of it. */
-export type Value = number | bigint | DeviceMemory;
+export type Value = number | bigint | DeviceMemory | TensorMap;
 
-const BYTES: Readonly<Record<ParameterType, number>> = { u32: 4, s32: 4, f32: 4, u64: 8, pointer: 8 };
+/** The memory that a value points to; null for a number. */
+export function memoryOf(value: Value): DeviceMemory | null {
+  if (typeof value !== 'object') return null;
+  return 'map' in value ? value.memory : value;
+}
 
-/** Where each parameter starts, and the bytes of all: each aligned to its own size, as in the .entry of PTX. */
+/** What a tensor map is aligned to on the host: cuda.h of CUDA 12 asks for 64 bytes, that of CUDA 13 for 128. */
+export const TENSOR_MAP_ALIGN = 128;
+
+const BYTES: Readonly<Record<ParameterType, number>> = {
+  u32: 4,
+  s32: 4,
+  f32: 4,
+  u64: 8,
+  pointer: 8,
+  'tensor-map': CUtensorMap.bytes,
+};
+
+function alignOf(type: ParameterType): number {
+  return type === 'tensor-map' ? TENSOR_MAP_ALIGN : BYTES[type];
+}
+
+/** Where each parameter starts, and the bytes of all: a number aligned to its size, a tensor map to 128. */
 export function layoutOf(parameters: readonly Parameter[]): {
   readonly offsets: readonly number[];
   readonly bytes: number;
 } {
   let end = 0;
   const offsets = parameters.map(({ type }) => {
-    const offset = Math.ceil(end / BYTES[type]) * BYTES[type];
+    const offset = Math.ceil(end / alignOf(type)) * alignOf(type);
     end = offset + BYTES[type];
     return offset;
   });
@@ -67,9 +94,12 @@ export function writeParameter(
       }
       break;
     case 'pointer':
-      if (typeof value !== 'object') break;
+      if (typeof value !== 'object' || 'map' in value) break;
       if (value.pointer % BigInt(parameter.align ?? 1) !== 0n) break;
       return view.setBigUint64(offset, value.pointer, true);
+    case 'tensor-map':
+      if (typeof value !== 'object' || !('map' in value)) break;
+      return new Uint8Array(view.buffer, view.byteOffset).set(value.map, offset);
   }
   throw errors.parameterInvalid(kernel, parameter.name, expected(parameter), found(value));
 }
@@ -84,6 +114,7 @@ const EXPECTED: Readonly<Record<ParameterType, string>> = {
   u64: 'a whole number of 0 to 2^64 - 1 (u64)',
   f32: 'a number (f32)',
   pointer: 'device memory',
+  'tensor-map': 'a matrix in device memory',
 };
 
 function expected({ type, align = 1 }: Parameter): string {
@@ -91,5 +122,6 @@ function expected({ type, align = 1 }: Parameter): string {
 }
 
 function found(value: Value): string {
-  return typeof value === 'object' ? `${value.title} at 0x${value.pointer.toString(16)}` : `${typeof value} ${value}`;
+  if (typeof value !== 'object') return `${typeof value} ${value}`;
+  return 'map' in value ? `a matrix in ${value.memory.title}` : `${value.title} at 0x${value.pointer.toString(16)}`;
 }

@@ -76,3 +76,45 @@ done:
   ret;
 }
 `;
+
+/** Copies a box of 512 bytes through a tensor map and stores it as it lies in shared memory. */
+export const BOXES: string = `.version 8.0
+.target sm_90a
+.address_size 64
+.visible .entry boxes(.param .u32 row, .param .align 64 .b8 map[128], .param .u32 column, .param .u64 to)
+.maxntid 32, 1, 1
+{
+  .reg .pred %p;
+  .reg .b32 %r<10>;
+  .reg .b64 %d<4>;
+  .shared .align 1024 .b8 box[512];
+  .shared .align 8 .b64 barrier;
+  mov.u32 %r1, %tid.x;
+  mov.u32 %r2, box;
+  mov.u32 %r3, barrier;
+  setp.ne.u32 %p, %r1, 0;
+  @%p bra ready;
+  mbarrier.init.shared.b64 [%r3], 1;
+  fence.mbarrier_init.release.cluster;
+  fence.proxy.async.shared::cta;
+  mbarrier.arrive.expect_tx.shared.b64 _, [%r3], 512;
+  ld.param.u32 %r4, [row];
+  ld.param.u32 %r5, [column];
+  mov.b64 %d1, map;
+  cvta.param.u64 %d1, %d1;
+  cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r2], [%d1, {%r5, %r4}], [%r3];
+ready:
+  bar.sync 0;
+waiting:
+  mbarrier.try_wait.parity.shared.b64 %p, [%r3], 0;
+  @!%p bra waiting;
+  shl.b32 %r6, %r1, 4;
+  add.u32 %r2, %r2, %r6;
+  ld.shared.v4.u32 {%r6, %r7, %r8, %r9}, [%r2];
+  ld.param.u64 %d2, [to];
+  mul.wide.u32 %d3, %r1, 16;
+  add.s64 %d2, %d2, %d3;
+  st.global.v4.u32 [%d2], {%r6, %r7, %r8, %r9};
+  ret;
+}
+`;

@@ -28,6 +28,23 @@ test('a kernel with findings is an error that lists them', async () => {
   });
 });
 
+test('a slice keeps its alignment: vector accesses through it are found out', async () => {
+  using device = await openDevice('simulator');
+  using x = device.allocate(1024, 'x');
+  x.write(new Float32Array(256));
+  using vectors = device.load(
+    kernel({ name: 'vectors', threads: 32, params: { x: 'f32*' } }, (k, { x: from }) => {
+      const [first] = k.ldGlobal(from.at(k.thread.mul(4)), 4);
+      k.stF32(from.at(k.thread.mul(4)), first!.asF32());
+    }),
+  );
+  vectors.launch([1], { x: x.slice(16, 512) });
+  assert.throws(() => vectors.launch([1], { x: x.slice(8, 512) }), {
+    code: 'simulation-findings',
+    message: /misaligned at device\.test\.ts:\d+/,
+  });
+});
+
 test('a GPU that is not there is a typed error', async () => {
   // Where there is one, it opens: then there is nothing to see here.
   try {

@@ -1,24 +1,41 @@
 // An NVIDIA GPU as a device: one stream, programs printed as PTX and compiled by the driver.
 import { errors } from '../base/errors.ts';
 import { type Context, openContext } from '../cuda/context.ts';
-import { prepare } from '../cuda/launch.ts';
+import { capabilityText } from '../cuda/device.ts';
+import type { Driver } from '../cuda/driver.ts';
+import { createEvent, type CudaEvent, elapsed } from '../cuda/event.ts';
+import { capture } from '../cuda/graph.ts';
+import { type Launch, prepare } from '../cuda/launch.ts';
 import { openDriver } from '../cuda/library.ts';
-import { allocate, copyToDevice, copyToHost, type DeviceBuffer as CudaBuffer } from '../cuda/memory.ts';
-import { loadModule } from '../cuda/module.ts';
-import type { Parameter, Value } from '../cuda/parameters.ts';
+import { allocate, copyOnDevice, copyToDevice, copyToHost, type DeviceMemory } from '../cuda/memory.ts';
+import { type Kernel, loadModule } from '../cuda/module.ts';
+import type { Value } from '../cuda/parameters.ts';
 import { createStream, type Stream } from '../cuda/stream.ts';
-import { pointee } from '../ptx/kernel.ts';
+import { encodeTensorMap } from '../cuda/tensor-map.ts';
 import { print } from '../ptx/print.ts';
-import { elemBytes, type ParamSpec, type ParamType, type Program, type Target } from '../ptx/program.ts';
-import type { Device, DeviceBuffer, DeviceTensor, LoadedKernel } from './device.ts';
+import type { ParamSpec, Program } from '../ptx/program.ts';
+import type {
+  Device,
+  DeviceArgs,
+  DeviceBuffer,
+  DeviceFacts,
+  DeviceGraph,
+  Grid,
+  LaunchOptions,
+  LoadedKernel,
+} from './device.ts';
+import { type Arg, argsOf, type Declared, declaredOf, layoutOf, runsOn, targetOf } from './parameters.ts';
 
 class NvidiaBuffer implements DeviceBuffer {
   readonly device: NvidiaDevice;
-  readonly memory: CudaBuffer;
+  readonly memory: DeviceMemory;
+  /** What disposing frees; null for a slice. */
+  private readonly owned: Disposable | null;
 
-  constructor(device: NvidiaDevice, memory: CudaBuffer) {
+  constructor(device: NvidiaDevice, memory: DeviceMemory, owned: Disposable | null) {
     this.device = device;
     this.memory = memory;
+    this.owned = owned;
   }
 
   get bytes(): number {
@@ -26,6 +43,7 @@ class NvidiaBuffer implements DeviceBuffer {
   }
 
   write(from: ArrayBufferView): void {
+    this.device.refuseInGraph('it writes memory');
     copyToDevice(this.memory, from);
   }
 
@@ -34,75 +52,155 @@ class NvidiaBuffer implements DeviceBuffer {
     copyToHost(into, this.memory);
   }
 
+  slice(offset: number, bytes?: number): DeviceBuffer {
+    return new NvidiaBuffer(this.device, this.memory.slice(offset, bytes), null);
+  }
+
   [Symbol.dispose](): void {
-    this.memory[Symbol.dispose]();
+    this.owned?.[Symbol.dispose]();
   }
 }
 
+/** For benchmarks and baselines the stream and the memory of buffers are there, too; what is written against `Device` needs neither. */
 export class NvidiaDevice implements Device {
   readonly name: string;
-  private readonly context: Context;
-  private readonly stream: Stream;
+  readonly facts: DeviceFacts;
+  readonly context: Context;
+  /** Everything is enqueued here. */
+  readonly stream: Stream;
+  private readonly start: CudaEvent;
+  private readonly end: CudaEvent;
 
+  /** Takes the context over. Errors: 'gpu-unsupported' for a GPU before compute capability 8.0. */
   constructor(context: Context) {
     this.context = context;
-    this.name = context.device.name;
+    const { name, capability, multiprocessors, sharedBytesPerBlock, memoryBytes, l2Bytes, clockKHz } = context.device;
+    const arch = targetOf(capability);
+    if (arch === null)
+      throw errors.gpuUnsupported('kernels of marlin-ts', 'sm_80', name, capabilityText(context.device));
+    this.name = name;
+    this.facts = { arch, multiprocessors, sharedBytesPerBlock, memoryBytes, l2Bytes, clockHz: 1000 * clockKHz };
     this.stream = createStream(context);
+    this.start = createEvent(context);
+    this.end = createEvent(context);
   }
 
   allocate(bytes: number, label: string): DeviceBuffer {
-    return new NvidiaBuffer(this, allocate(this.context, bytes, label));
+    this.refuseInGraph('it allocates memory');
+    const memory = allocate(this.context, bytes, label);
+    return new NvidiaBuffer(this, memory, memory);
   }
 
   load<S extends ParamSpec>(program: Program<S>): LoadedKernel<S> {
-    const module = loadModule(this.context, print(program, { arch: this.archFor(program) }), { label: program.name });
+    this.refuseInGraph('it loads a kernel');
+    const { arch } = this.facts;
+    if (!runsOn(arch, program)) {
+      const title = `the kernel ${program.name}`;
+      throw errors.gpuUnsupported(title, program.target, this.name, capabilityText(this.context.device));
+    }
+    const module = loadModule(this.context, print(program, { arch }), { label: program.name });
     const kernel = module.kernel(program.name);
-    const types = Object.entries<ParamType>(program.params);
-    const parameters = types.map(([name, type]): Parameter => {
-      const elem = pointee(type);
-      return elem === null
-        ? { name, type: type === 'f32' || type === 's32' ? type : 'u32' }
-        : { name, type: 'pointer', align: elemBytes[elem] };
-    });
+    const declared = declaredOf(program);
+    const bind = (grid: Grid, args: DeviceArgs<S>, options: LaunchOptions = {}): Launch =>
+      this.prepare(program, kernel, declared, grid, argsOf(program, declared, args), options);
     return {
-      launch: (grid, args) => {
-        const given: Readonly<Record<string, DeviceBuffer | DeviceTensor | number>> = args;
-        const values = types.map(([name]): Value => this.valueOf(name, given[name]!));
-        prepare(kernel, parameters, values, {
-          grid,
-          block: program.threads,
-          sharedBytes: program.sharedBytes,
-          cluster: program.cluster,
-        }).launch(this.stream);
+      bind: (grid, args, options) => {
+        const prepared = bind(grid, args, options);
+        return { launch: () => prepared.launch(this.stream) };
       },
+      launch: (grid, args, options) => bind(grid, args, options).launch(this.stream),
       [Symbol.dispose]: () => module[Symbol.dispose](),
     };
   }
 
-  /** sm_90a on the chips that have it, so that no instruction of theirs is out of reach; otherwise the least the program needs. */
-  private archFor(program: Program): Target {
-    const { major, minor } = this.context.device.capability;
-    return major === 9 && minor === 0 ? 'sm_90a' : program.target;
+  private prepare(
+    program: Program,
+    kernel: Kernel,
+    declared: readonly Declared[],
+    grid: Grid,
+    args: readonly Arg[],
+    { overlap = false }: LaunchOptions,
+  ): Launch {
+    const values = args.map((arg, i) => this.valueOf(program, declared[i]!, arg));
+    return prepare(
+      kernel,
+      declared.map(({ parameter }) => parameter),
+      values,
+      {
+        grid,
+        block: program.threads,
+        sharedBytes: program.sharedBytes,
+        overlap,
+        // A cluster of one is what a launch without the attribute has, and GPUs before 9.0 refuse the attribute.
+        ...(program.cluster === 1 ? {} : { cluster: program.cluster }),
+      },
+    );
   }
 
-  private valueOf(name: string, value: DeviceBuffer | DeviceTensor | number): Value {
-    if (typeof value === 'number') return value;
-    if ('buffer' in value) throw new TypeError(`${name} is a tensor, and tensors are not passed yet`);
-    if (!(value instanceof NvidiaBuffer) || value.device !== this) throw errors.bufferForeign(name, this.name);
-    return value.memory;
+  private valueOf(program: Program, declared: Declared, arg: Arg): Value {
+    const { name } = declared.parameter;
+    if (typeof arg === 'number') return arg;
+    if (!('buffer' in arg)) return this.memoryOf(arg, name);
+    const layout = layoutOf(program, declared, arg);
+    return encodeTensorMap(this.context, this.memoryOf(arg.buffer, name), layout);
+  }
+
+  /** The memory of a buffer of this device; `name` says in errors what it was given for. Errors: 'buffer-foreign'. */
+  memoryOf(buffer: DeviceBuffer, name: string): DeviceMemory {
+    if (!(buffer instanceof NvidiaBuffer) || buffer.device !== this) throw errors.bufferForeign(name, this.name);
+    return buffer.memory;
+  }
+
+  copy(to: DeviceBuffer, from: DeviceBuffer): void {
+    copyOnDevice(this.memoryOf(to, 'to'), this.memoryOf(from, 'from'), this.stream);
+  }
+
+  graph(enqueue: () => void): DeviceGraph {
+    using captured = capture(this.stream, enqueue);
+    const exec = captured.instantiate();
+    return {
+      launch: () => {
+        this.refuseInGraph('it launches another graph');
+        exec.launch(this.stream);
+      },
+      [Symbol.dispose]: () => exec[Symbol.dispose](),
+    };
+  }
+
+  time(enqueue: () => void): number {
+    this.refuseInGraph('it measures time');
+    this.start.record(this.stream);
+    enqueue();
+    this.end.record(this.stream);
+    this.synchronize();
+    return 1000 * elapsed(this.start, this.end);
   }
 
   synchronize(): void {
+    this.refuseInGraph('it waits for the GPU');
     this.stream.synchronize();
   }
 
+  /** Errors: 'capture-invalid' while a graph is recorded; the driver would spoil the graph and say less. */
+  refuseInGraph(why: string): void {
+    if (this.stream.capture !== null) throw errors.captureInvalid(why);
+  }
+
   [Symbol.dispose](): void {
-    this.stream[Symbol.dispose]();
-    this.context[Symbol.dispose]();
+    for (const thing of [this.start, this.end, this.stream, this.context]) thing[Symbol.dispose]();
   }
 }
 
-/** Opens a GPU by its number. Errors: 'driver-missing', 'driver-too-old', 'gpu-missing' and others of the driver. */
-export async function openNvidia(index = 0): Promise<Device> {
-  return new NvidiaDevice(openContext(await openDriver(), index));
+/**
+ * Opens a GPU by its number, with the driver that `open` finds. Errors: 'driver-missing', 'driver-too-old', 'gpu-missing', 'gpu-unsupported' and others
+ * of the driver.
+ */
+export async function openNvidia(index = 0, open: () => Promise<Driver> = openDriver): Promise<NvidiaDevice> {
+  const context = openContext(await open(), index);
+  try {
+    return new NvidiaDevice(context);
+  } catch (error) {
+    context[Symbol.dispose]();
+    throw error;
+  }
 }

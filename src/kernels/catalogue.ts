@@ -1,6 +1,7 @@
 // Every kernel of the repository, by name: what `marlin kernel` lists, and what is assembled and simulated as a whole.
 import { dense16Entry } from './dense16/entry.ts';
+import { dense16WgmmaEntry } from './dense16/wgmma-entry.ts';
 import type { Entry } from './entry.ts';
 import { vectorAddEntry } from './vector-add/entry.ts';
 
-export const catalogue: readonly Entry[] = [vectorAddEntry, dense16Entry];
+export const catalogue: readonly Entry[] = [vectorAddEntry, dense16Entry, dense16WgmmaEntry];

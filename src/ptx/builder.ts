@@ -1,7 +1,7 @@
 // Appends instructions to structured blocks while a kernel function runs: registers, scopes, constants, the author's lines.
 // Knows operands and operations, not the values that a kernel is written in (values.ts).
 import { MarlinError } from '../base/errors.ts';
-import { movB32, movB64, movF32 } from './isa/lane.ts';
+import { movB16, movB32, movB64, movF32 } from './isa/lane.ts';
 import { classOf, type Op } from './op.ts';
 import {
   type Immediate,
@@ -152,5 +152,6 @@ export class Builder {
 
 function moveFor(cls: RegClass): Op {
   if (cls === 'f32') return movF32;
+  if (cls === 'b16') return movB16;
   return cls === 'b64' ? movB64 : movB32;
 }

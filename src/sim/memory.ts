@@ -5,6 +5,8 @@ import type { Released } from './knowledge.ts';
 
 /** Each buffer has an address range of its own, far from the next: whatever leaves it is out of bounds. */
 const BUFFER_SPACE = 2 ** 36;
+/** What the longest vector access needs. */
+const ALIGNMENT = 16;
 
 /** Who accessed each 4-byte word last: times are those of the actor's own clock. */
 export interface Shadow {
@@ -66,9 +68,10 @@ export class GlobalMemory {
   private readonly buffers: GlobalBuffer[] = [];
   private readonly matrices = new Map<number, Matrix>();
 
-  /** Adds host bytes as a buffer; kernels read and write them in place. */
+  /** Adds host bytes as a buffer; kernels read and write them in place. A part of an ArrayBuffer keeps its alignment there. */
   add(bytes: Uint8Array): GlobalBuffer {
-    const buffer = new GlobalBuffer((this.buffers.length + 1) * BUFFER_SPACE, bytes);
+    const address = (this.buffers.length + 1) * BUFFER_SPACE + (bytes.byteOffset % ALIGNMENT);
+    const buffer = new GlobalBuffer(address, bytes);
     this.buffers.push(buffer);
     return buffer;
   }

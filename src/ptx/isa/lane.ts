@@ -141,6 +141,7 @@ export const pairOf: Op = lane('mov.b32', 'b32', ['b16', 'b16'], '((a & 0xffff) 
 
 // ---- moves, choices, comparisons
 export const movB32: Op = lane('mov.b32', 'b32', ['b32'], 'a');
+export const movB16: Op = lane('mov.b16', 'b16', ['b16'], 'a');
 export const movF32: Op = lane('mov.f32', 'f32', ['f32'], 'a', { raw: true });
 export const movB64: Op = lane('mov.b64', 'u64', ['u64'], 'a');
 export const movPred: Op = lane('mov.pred', 'pred', ['pred'], 'a');

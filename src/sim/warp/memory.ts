@@ -111,7 +111,7 @@ export class WarpMemory extends WarpRegisters {
   protected inGlobal(instr: Instr, at: number, bytes: number, lane: number, alignment: number = bytes): boolean {
     const buffer = this.global.at(at);
     const offset = buffer === undefined ? at : at - buffer.address;
-    if (buffer === undefined || offset + bytes > buffer.bytes.length) {
+    if (buffer === undefined || offset < 0 || offset + bytes > buffer.bytes.length) {
       const size = buffer === undefined ? 'no buffer' : `a buffer of ${buffer.bytes.length}`;
       this.findings.report(
         'out-of-bounds',
@@ -120,12 +120,13 @@ export class WarpMemory extends WarpRegisters {
       );
       return false;
     }
-    return this.aligned(instr, offset, alignment, lane);
+    return this.aligned(instr, at, alignment, lane, offset);
   }
 
-  protected aligned(instr: Instr, at: number, alignment: number, lane: number): boolean {
+  /** `shown` is the byte to name: within its buffer. */
+  protected aligned(instr: Instr, at: number, alignment: number, lane: number, shown: number = at): boolean {
     if (at % alignment === 0) return true;
-    const detail = `lane ${lane} accesses byte ${at}, which is no multiple of ${alignment}`;
+    const detail = `lane ${lane} accesses byte ${shown}, which is no multiple of ${alignment}`;
     this.findings.report('misaligned', instr.where, detail);
     return false;
   }
