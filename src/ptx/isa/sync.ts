@@ -92,7 +92,13 @@ function atomicType(f: AtomicFunction, type: AtomicType): string {
 
 export type AtomicOrder = Exclude<Order, 'weak'>;
 
-function atomicUpdate(f: AtomicFunction, type: AtomicType): (old: number, value: number) => number {
+/** Subnormals as zeros of their sign. */
+const flushed = (x: number): number => (Math.abs(x) < 2 ** -126 ? x * 0 : x);
+
+function atomicUpdate(space: Space, f: AtomicFunction, type: AtomicType): (old: number, value: number) => number {
+  // What adds f32 in global memory keeps no subnormals; in shared memory they are kept (PTX ISA, atom).
+  if (space === 'global' && f === 'add' && type === 'f32')
+    return (a, b) => f32Bits(flushed(Math.fround(flushed(f32(a)) + flushed(f32(b)))));
   const update = functions[`${f}.${type}`];
   if (update === undefined) throw new TypeError(`there is no atomic ${f} of ${type}`);
   return update;
@@ -100,7 +106,7 @@ function atomicUpdate(f: AtomicFunction, type: AtomicType): (old: number, value:
 
 /** Changes memory at once and gives what was there before. Sources: address, value. */
 export function atom(space: Space, f: AtomicFunction, type: AtomicType, order: AtomicOrder, scope: Scope): Op {
-  const update = atomicUpdate(f, type);
+  const update = atomicUpdate(space, f, type);
   const { needs, version } = needsCluster(space, scope);
   const hopper = type === 'bf16x2';
   return once(`atom.${order}.${scope}.${spelled[space]}.${f}.${atomicType(f, type)}`, (name) =>
@@ -136,7 +142,7 @@ export function red(
   order: Extract<AtomicOrder, 'relaxed' | 'release'>,
   scope: Scope,
 ): Op {
-  const update = atomicUpdate(f, type);
+  const update = atomicUpdate(space, f, type);
   const { needs, version } = needsCluster(space, scope);
   const hopper = type === 'bf16x2';
   return once(`red.${order}.${scope}.${spelled[space]}.${f}.${atomicType(f, type)}`, (name) =>
@@ -209,7 +215,10 @@ export const initBarrier: Op = warpOp(
   (machine, instr) => machine.initBarrier(instr, instr.src[0]!, instr.src[1]!),
 );
 
-/** Sources: mbarrier. 'cluster': one of another CTA, by an address of mapa. */
+/**
+ * Sources: mbarrier. 'cluster': one of another CTA, by an address of mapa. Without a scope it is release.cta (ptxas makes the same code of both);
+ * release.cluster would wait for this thread's stores, which who only gives memory free need not.
+ */
 export function arrive(space: 'shared' | 'cluster'): Op {
   return once(`mbarrier.arrive.${space === 'shared' ? 'shared::cta' : 'shared::cluster'}.b64`, (name) =>
     warpOp(
