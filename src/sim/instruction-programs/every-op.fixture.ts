@@ -6,23 +6,52 @@ import * as memory from '../../ptx/isa/memory.ts';
 import * as sync from '../../ptx/isa/sync.ts';
 import * as warp from '../../ptx/isa/warp.ts';
 import * as wgmma from '../../ptx/isa/wgmma.ts';
+import type { Scope, Space } from '../../ptx/machine.ts';
 import type { Op } from '../../ptx/op.ts';
 import { shapes } from './shapes.fixture.ts';
 
 /** One entry for each function of a module that makes instructions: tsc refuses a table that lacks one. */
 type Makers<M> = { readonly [P in keyof M as M[P] extends (...args: never[]) => Op ? P : never]: readonly Op[] };
 
-export const spaces = ['global', 'shared', 'cluster'] as const;
-export const scopes = ['cta', 'cluster', 'gpu'] as const;
-const flags = [false, true] as const;
-export const counts = [1, 2, 4] as const;
-export const halves = ['f16', 'bf16'] as const;
-const selectors = [0, 1] as const;
-export const evictions = [undefined, 'normal', 'first', 'last'] as const;
-export const hints = ['default', 'streaming', 'noAllocate'] as const;
-export const orders = ['relaxed', 'acquire', 'release', 'acq_rel'] as const;
+/** All members of a union: tsc refuses a list that lacks one. */
+function all<T>() {
+  return <const L extends readonly T[]>(list: L & ([T] extends [L[number]] ? unknown : never)): L => list;
+}
 
-export const bulkOptions: readonly async.BulkOptions[] = evictions.flatMap((evict) =>
+export const spaces: readonly Space[] = all<Space>()(['global', 'shared', 'cluster']);
+export const scopes: readonly Scope[] = all<Scope>()(['cta', 'cluster', 'gpu']);
+export const counts = [1, 2, 4] as const;
+export const halves: readonly matrix.HalfType[] = all<matrix.HalfType>()(['f16', 'bf16']);
+export const evictions: readonly (async.Eviction | undefined)[] = all<async.Eviction | undefined>()([
+  undefined,
+  'normal',
+  'first',
+  'last',
+]);
+export const orders: readonly sync.AtomicOrder[] = all<sync.AtomicOrder>()([
+  'relaxed',
+  'acquire',
+  'release',
+  'acq_rel',
+]);
+export const hints: readonly memory.CacheHint[] = all<memory.CacheHint>()(['default', 'streaming', 'noAllocate']);
+const flags = [false, true] as const;
+const selectors = [0, 1] as const;
+
+/** Whether an instruction exists: makers throw where it does not. */
+function exists(make: () => Op): boolean {
+  try {
+    return make().name !== '';
+  } catch (error) {
+    if (error instanceof TypeError) return false;
+    throw error;
+  }
+}
+
+const pairs = <A, B>(first: readonly A[], second: readonly B[]): (readonly [A, B])[] =>
+  first.flatMap((a) => second.map((b) => [a, b] as const));
+
+const bulkOptions: readonly async.BulkOptions[] = evictions.flatMap((evict) =>
   flags.map((multicast) => ({ ...(evict === undefined ? {} : { evict }), multicast })),
 );
 
@@ -33,23 +62,21 @@ export const widths: readonly (readonly [words: 1 | 2 | 4, kind: memory.WordKind
   [1, 'u64'],
 ];
 
-/** What red can do; atom can exchange besides. */
-export const reductions: readonly (readonly [f: Exclude<sync.AtomicFunction, 'exch'>, type: sync.AtomicType])[] = [
-  ...(['u32', 's32', 'f32', 'f16x2', 'bf16x2'] as const).map((type) => ['add', type] as const),
-  ...(['min', 'max'] as const).flatMap((f) => [[f, 'u32'] as const, [f, 's32'] as const]),
-  ...(['and', 'or', 'xor'] as const).map((f) => [f, 'u32'] as const),
-];
-export const updates: readonly (readonly [f: sync.AtomicFunction, type: sync.AtomicType])[] = [
-  ...reductions,
-  ['exch', 'u32'],
-];
+/** What atom can do, of which types; red all of it but exchange. */
+export const updates: readonly (readonly [f: sync.AtomicFunction, type: sync.AtomicType])[] = pairs(
+  all<sync.AtomicFunction>()(['add', 'min', 'max', 'and', 'or', 'xor', 'exch']),
+  all<sync.AtomicType>()(['u32', 's32', 'f32', 'f16x2', 'bf16x2']),
+).filter(([f, type]) => exists(() => sync.atom('global', f, type, 'relaxed', 'gpu')));
+export const reductions: readonly (readonly [f: Exclude<sync.AtomicFunction, 'exch'>, type: sync.AtomicType])[] =
+  updates.flatMap(([f, type]) => (f === 'exch' ? [] : [[f, type] as const]));
 
-const ordered = (orders2: readonly ('relaxed' | 'acquire')[]): Op[] =>
-  spaces.flatMap((space) =>
-    orders2.flatMap((order) =>
-      scopes.flatMap((scope) => (['u32', 'f32'] as const).map((kind) => memory.loadOrdered(space, kind, order, scope))),
-    ),
-  );
+/** What redux can do. */
+export const folds: readonly (readonly [f: warp.ReduceFunction, type: 'u32' | 's32' | 'b32'])[] = pairs(
+  all<warp.ReduceFunction>()(['add', 'min', 'max', 'and', 'or', 'xor']),
+  ['u32', 's32', 'b32'] as const,
+).filter(([f, type]) => exists(() => warp.reduce(f, type)));
+
+const flagKinds = ['u32', 'f32'] as const;
 
 const asyncMakers: Makers<typeof async> = {
   copyAsync: ([4, 8, 16] as const).map((bytes) => async.copyAsync(bytes)),
@@ -72,12 +99,14 @@ const memoryMakers: Makers<typeof memory> = {
     ...hints.flatMap((hint) => flags.map((readOnly) => memory.load('global', words, kind, { readOnly, hint }))),
   ]),
   store: widths.flatMap(([words, kind]) => spaces.map((space) => memory.store(space, words, kind))),
-  loadOrdered: ordered(['relaxed', 'acquire']),
+  loadOrdered: spaces.flatMap((space) =>
+    (['relaxed', 'acquire'] as const).flatMap((order) =>
+      scopes.flatMap((scope) => flagKinds.map((kind) => memory.loadOrdered(space, kind, order, scope))),
+    ),
+  ),
   storeOrdered: spaces.flatMap((space) =>
     (['relaxed', 'release'] as const).flatMap((order) =>
-      scopes.flatMap((scope) =>
-        (['u32', 'f32'] as const).map((kind) => memory.storeOrdered(space, kind, order, scope)),
-      ),
+      scopes.flatMap((scope) => flagKinds.map((kind) => memory.storeOrdered(space, kind, order, scope))),
     ),
   ),
   prefetch: (['L1', 'L2'] as const).map((level) => memory.prefetch(level)),
@@ -107,18 +136,6 @@ const syncMakers: Makers<typeof sync> = {
   setMaxRegisters: [sync.setMaxRegisters(40, 'dec'), sync.setMaxRegisters(232, 'inc')],
 };
 
-/** Those that exist: and, or, xor of b32; min and max of u32 and s32; add of u32. */
-export const folds: readonly (readonly [f: warp.ReduceFunction, type: 'u32' | 's32' | 'b32'])[] = [
-  ['add', 'u32'],
-  ['min', 'u32'],
-  ['max', 'u32'],
-  ['min', 's32'],
-  ['max', 's32'],
-  ['and', 'b32'],
-  ['or', 'b32'],
-  ['xor', 'b32'],
-];
-
 const warpMakers: Makers<typeof warp> = {
   parameter: [
     warp.parameter('u', 'u32', 'u32'),
@@ -127,7 +144,7 @@ const warpMakers: Makers<typeof warp> = {
     warp.parameter('out', 'global', 'u64'),
   ],
   parameterAddress: [warp.parameterAddress('x')],
-  vote: (['all', 'any', 'uni', 'ballot'] as const).map((mode) => warp.vote(mode)),
+  vote: all<warp.VoteMode>()(['all', 'any', 'uni', 'ballot']).map((mode) => warp.vote(mode)),
   reduce: folds.map(([f, type]) => warp.reduce(f, type)),
 };
 
@@ -143,13 +160,21 @@ const constants = (module: Readonly<Record<string, unknown>>): Op[] =>
     isOp(x) ? [x] : typeof x === 'object' && x !== null ? Object.values(x).filter(isOp) : [],
   );
 
-export const laneConstants: readonly Op[] = constants(lane);
+/** The files of src/ptx/isa that hold instructions. */
+export const modules: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  async,
+  lane,
+  matrix,
+  memory,
+  sync,
+  warp,
+  wgmma,
+};
 
 /** All of them, once. */
 export const everyOp: readonly Op[] = [
   ...new Set([
-    ...[async, matrix, memory, sync, warp, wgmma].flatMap(constants),
-    ...laneConstants,
+    ...Object.values(modules).flatMap(constants),
     ...[asyncMakers, matrixMakers, memoryMakers, syncMakers, warpMakers, wgmmaMakers].flatMap((makers) =>
       Object.values<readonly Op[]>(makers).flat(),
     ),
