@@ -22,7 +22,7 @@ test('any m, and any n and k that are multiples of 8, on every tiling', () => {
     const shape = { m: 1 + random.integer(300), n: 8 * (1 + random.integer(40)), k: 8 * (1 + random.integer(30)) };
     const cluster = run % 2 === 0 ? 1 : 2;
     const tiling = {
-      columns: run % 3 === 0 ? 256 : 128,
+      columns: ([256, 128, 64] as const)[run % 3]!,
       stages: 2 + random.integer(3),
       cluster,
       group: 1 + random.integer(3),

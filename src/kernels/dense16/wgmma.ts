@@ -15,8 +15,8 @@ export type WgmmaParams = {
 };
 
 export interface WgmmaTiling {
-  /** Columns of C that a CTA computes at a time: 128 or 256. Its rows are 128. */
-  readonly columns: 128 | 256;
+  /** Columns of C that a CTA computes at a time. Its rows are 128. */
+  readonly columns: 64 | 128 | 256;
   /** Slots of the ring of tiles. */
   readonly stages: number;
   /** CTAs that share the columns of a tile, and so copy B once for all of them. */
@@ -203,15 +203,14 @@ export function dense16Wgmma(shape: Shape, tiling: WgmmaTiling = largeTiling): P
     function store({ values }: WgmmaSums, consumer: U32, row: U32, column: U32): void {
       const threads = k.thread.mod(WARPGROUP);
       const warpRow = threads.div(32).mul(16);
-      for (let part = 0; part < columns / OUT_COLUMNS; part++) {
-        const out = sC.at(
-          consumer
-            .mul(OUT_BUFFERS)
-            .add(part % OUT_BUFFERS)
-            .mul(outTile.count),
-        );
+      const parts = columns / OUT_COLUMNS;
+      // Buffers take turns, from tile to tile as well: so there are as many as divide the parts.
+      const buffers = Math.min(OUT_BUFFERS, parts);
+      for (let part = 0; part < parts; part++) {
+        const buffer = consumer.mul(buffers).add(part % buffers);
+        const out = sC.at(buffer.mul(outTile.count));
         // The thread that stores waits until this buffer was read; the others until it has.
-        k.if(threads.eq(0), () => k.cpAsyncBulkWait(OUT_BUFFERS - 1, { read: true }));
+        k.if(threads.eq(0), () => k.cpAsyncBulkWait(buffers - 1, { read: true }));
         syncWarpgroup(k, consumer);
         for (let pair = 0; pair < OUT_COLUMNS / 16; pair++) {
           const first = 4 * ((part * OUT_COLUMNS) / 8 + 2 * pair);
