@@ -36,8 +36,10 @@ export class MBarrier {
   /** The warp of the team that made it, and at what time of its clock. */
   madeBy = 0;
   madeAt = 0;
-  /** Usable by bulk copies and the cluster. */
+  /** Usable by bulk copies. */
   fenced = false;
+  /** After how many turns of the cluster's barrier all of the cluster know of it, by a fence (fence.mbarrier_init) before a relaxed arrival. */
+  visibleFrom: number = Number.POSITIVE_INFINITY;
   /** The phase under way; those before are over. */
   phase = 0;
   pending: number;
@@ -88,7 +90,8 @@ export class MBarrier {
   get text(): string {
     const waits = [
       ...(this.pending > 0 ? [`${this.pending} of ${this.count} arrivals`] : []),
-      ...(this.bytes === 0 ? [] : [`${this.bytes} bytes`]),
+      ...(this.bytes > 0 ? [`${this.bytes} bytes`] : []),
+      ...(this.bytes < 0 ? [`an expectation of ${-this.bytes} bytes that came`] : []),
     ];
     return `the mbarrier at shared byte ${this.address}, in phase ${this.phase} (parity ${this.phase & 1}), which lacks ${waits.join(' and ')}`;
   }

@@ -133,7 +133,6 @@ function runTeams(launch: Launch, random: Random, most: number): void {
     let steps = 0;
     while (steps < STAY && !team.ended && team.step(random)) steps++;
     if (team.ended) {
-      team.end();
       running.splice(at, 1);
       admit();
     }

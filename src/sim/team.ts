@@ -9,7 +9,7 @@ import { Cta } from './cta.ts';
 import type { Findings } from './findings.ts';
 import { Knowledge } from './knowledge.ts';
 import type { GlobalMemory } from './memory.ts';
-import { endBulkCopy } from './shadow.ts';
+import { endBulkCopy } from './shadow/shared.ts';
 import { Warp } from './warp.ts';
 
 /** What all of a launch have in common. */
@@ -120,19 +120,23 @@ export class Team {
     return true;
   }
 
-  /** All warps have ended: copies that nobody waited for come to memory that is gone. */
-  end(): void {
-    for (const { where, barrier } of this.copies) {
-      const detail = `the CTA ends while a copy for ${this.nameOf(barrier.actor)} is under way`;
-      this.launch.findings.report('unwaited-copy', where, detail);
-    }
-  }
-
   private endWarp(at: number, warp: Warp): void {
+    const { home } = warp;
     this.running.splice(at, 1);
     warp.end();
     this.launch.progress++;
-    warp.home.ended = this.running.every((other) => other.warp.home !== warp.home);
+    home.ended = this.running.every((other) => other.warp.home !== home);
+    if (home.ended) this.endCta(home);
+  }
+
+  /** All its warps have ended: copies that nobody waited for come to memory that is gone. */
+  private endCta(cta: Cta): void {
+    for (const { where, barrier } of this.copies.filter((copy) => copy.cta === cta)) {
+      const detail = `the CTA ends while a copy for ${this.nameOf(barrier.actor)} is under way`;
+      this.launch.findings.report('unwaited-copy', where, detail);
+    }
+    const others = this.copies.filter((copy) => copy.cta !== cta);
+    this.copies.splice(0, this.copies.length, ...others);
   }
 
   private endCopy(at: number): void {

@@ -57,6 +57,7 @@ export class WarpBarriers extends WarpCopies {
       () => `barrier.cluster (${clusterBarrier.arrived} of ${size} warps)`,
     );
     this.clusterTurn = -1;
+    this.clusterTurns = turn + 1;
     this.pass(clusterBarrier);
   }
 
@@ -85,7 +86,9 @@ export class WarpBarriers extends WarpCopies {
   }
 
   fenceBarrierInit(): void {
-    for (const mbarrier of this.fresh) mbarrier.fenced = true;
+    // A warp that has arrived, and not waited yet, told the others nothing by that arrival.
+    const visibleFrom = this.team.clusterBarrier.turn + (this.clusterTurn < 0 ? 1 : 2);
+    for (const mbarrier of this.fresh) Object.assign(mbarrier, { fenced: true, visibleFrom });
     this.fresh = [];
   }
 
@@ -112,18 +115,12 @@ export class WarpBarriers extends WarpCopies {
 
   private find(instr: Instr, space: Space, barrier: Operand, lane: number): MBarrier | null {
     const address = this.read(barrier, lane);
-    const cta = space === 'cluster' ? this.ctaOf(address) : this.home;
-    const at = space === 'cluster' ? this.offsetOf(address) : address;
-    const found = cta?.mbarriers.get(at);
-    if (found === undefined) {
-      this.findings.report('barrier-misuse', instr.where, `no mbarrier was made at shared byte ${at}`);
-      return null;
-    }
-    if (found.madeBy !== this.index && found.madeAt > this.knowledge.clock[found.madeBy]!) {
-      const detail = `${this.name} uses the mbarrier at shared byte ${at}, made by ${this.nameOf(found.madeBy)} with nothing between`;
-      this.findings.report('race', instr.where, detail);
-    }
-    return found;
+    if (space !== 'cluster') return this.mbarrierAt(instr, this.home, address);
+    const cta = this.ctaOf(address);
+    if (cta !== undefined && !cta.ended) return this.mbarrierAt(instr, cta, this.offsetOf(address));
+    const detail = `lane ${lane} of ${this.name} arrives at an mbarrier of ${cta === undefined ? 'no CTA' : `CTA ${cta.rank}, which has ended`}`;
+    this.findings.report('out-of-bounds', instr.where, detail);
+    return null;
   }
 
   arrive(instr: Instr, space: Space, barrier: Operand, bytes: Operand | null): void {

@@ -1,6 +1,6 @@
 // Products of a warpgroup that go on while the warp does: which registers and which shared memory they hold until they are waited for.
 import { type Instr, isReg, type Operand } from '../../ptx/program.ts';
-import { endAsyncRead, noteAsyncRead } from '../shadow.ts';
+import { endAsyncRead, noteAsyncRead } from '../shadow/shared.ts';
 import { WarpBarriers } from './barriers.ts';
 
 const CHUNK = 16;

@@ -7,7 +7,7 @@ import type { Cta } from '../cta.ts';
 import type { Findings } from '../findings.ts';
 import type { Knowledge } from '../knowledge.ts';
 import type { GlobalMemory } from '../memory.ts';
-import type { Actor } from '../shadow.ts';
+import type { Actor } from '../shadow/access.ts';
 import type { Launch, Team } from '../team.ts';
 
 /** Why a warp does not go on, and when it can. */
@@ -26,6 +26,7 @@ export class WarpRegisters implements Actor {
   readonly index: number;
   readonly id: number;
   readonly teamSize: number;
+  readonly warpsPerCta: number;
   readonly integers: Int32Array;
   readonly floats: Float32Array;
   readonly doubles: Float64Array;
@@ -48,6 +49,7 @@ export class WarpRegisters implements Actor {
     this.inCta = inCta;
     this.index = home.rank * team.warpsPerCta + inCta;
     this.teamSize = team.size;
+    this.warpsPerCta = team.warpsPerCta;
     this.id = team.serial * team.size + this.index + 1;
     const { slots, slotOf } = team.launch.compiled;
     this.slotOf = slotOf;
@@ -131,11 +133,11 @@ export class WarpRegisters implements Actor {
       this.findings.report('divergence', instr.where, `lanes ${maskText(~this.active)} are not at ${instr.op.name}`);
     this.epoch++;
   }
+}
 
-  /** The lowest lane that takes part. */
-  protected get leader(): number {
-    return 31 - Math.clz32(this.active & -this.active);
-  }
+/** The lowest lane of a mask that has one. */
+export function lowest(mask: number): number {
+  return 31 - Math.clz32(mask & -mask);
 }
 
 /** Set bits as ranges: '0..15, 31'. */
