@@ -187,7 +187,7 @@ function compile(program: Program): Compiled {
         block(stmt.body, true);
         count(['bra']);
         emit('mask = on;');
-        if (meetsOthers(stmt)) emit(`warp.spinning = loops[${loops.push(stmt) - 1}].where; yield;`);
+        if (meetsOthers(stmt)) emit(`warp.goRound(loops[${loops.push(stmt) - 1}].where); yield;`);
         emit('} mask = outer; }');
         return;
     }

@@ -66,6 +66,7 @@ export function simulateLaunch(
     findings: new Findings(),
     counters: emptyCounters(),
     progress: 0,
+    doubtful: false,
   };
   runTeams(launch, new Random(seed), Math.max(1, Math.floor(resident / program.cluster)));
   return { findings: launch.findings.all, counters: { ...launch.counters, ...code.tally() } };
@@ -111,8 +112,11 @@ function* clusters({ x, y, z }: Index3, size: number): Generator<Index3[]> {
 
 /** Steps in a row of one team: its memory stays in the processor's caches. */
 const STAY = 16;
-/** Steps a warp may make without anything happening that another might wait for. */
+/** Steps a warp may make without anything happening that another might wait for, until it is looked at whether loops go round unchanged. */
+const DOUBT = 64;
+/** Steps of a warp, and of all, until loops that do change something in registers count as waiting in vain, too: a second or so. */
 const PATIENCE = 20_000;
+const LEAST_PATIENCE = 1_000_000;
 
 function runTeams(launch: Launch, random: Random, most: number): void {
   const waiting = clusters(launch.grid, launch.program.cluster);
@@ -137,18 +141,23 @@ function runTeams(launch: Launch, random: Random, most: number): void {
       admit();
     }
     if (launch.progress === seen) idle += Math.max(steps, 1);
-    else [seen, idle] = [launch.progress, 0];
-    if (idle > 0 && isDead(running, idle)) {
+    else {
+      [seen, idle] = [launch.progress, 0];
+      launch.doubtful = false;
+    }
+    if (idle > 0 && isDead(launch, running, idle)) {
       reportDeadlock(launch, running);
       return;
     }
   }
 }
 
-/** Nobody can go on, or those who do only spin. */
-function isDead(running: readonly Team[], idle: number): boolean {
+/** Nobody can go on, or those who do go round a loop in which nothing changes. */
+function isDead(launch: Launch, running: readonly Team[], idle: number): boolean {
+  const warps = running.reduce((sum, team) => sum + team.warpsLeft, 0);
+  launch.doubtful = idle > DOUBT * warps;
   if (running.every((team) => team.stuck)) return running.length > 0;
-  return idle > PATIENCE * running.reduce((sum, team) => sum + team.left.length, 0);
+  return idle > Math.max(PATIENCE * warps, LEAST_PATIENCE);
 }
 
 const MOST_NAMED = 8;

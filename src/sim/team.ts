@@ -23,6 +23,8 @@ export interface Launch {
   readonly counters: Counters;
   /** Counts whatever another warp might wait for: when it stands still, nobody gets anywhere. */
   progress: number;
+  /** It has stood still for a while: loops look whether they still change anything. */
+  doubtful: boolean;
 }
 
 /** A bulk copy under way into the shared memory of one CTA. */
@@ -69,13 +71,17 @@ export class Team {
   get ended(): boolean {
     return this.running.length === 0;
   }
-  /** Nothing of it can go on. */
+  /** Nothing of it can go on, unless another team changes something. */
   get stuck(): boolean {
-    return this.copies.length === 0 && this.running.every(({ warp }) => warp.waiting?.ready() === false);
+    return this.copies.length === 0 && this.running.every(({ warp }) => warp.waiting?.ready() === false || warp.isStill);
   }
   /** Those that have not ended. */
   get left(): readonly Warp[] {
     return this.running.map(({ warp }) => warp);
+  }
+
+  get warpsLeft(): number {
+    return this.running.length;
   }
 
   nothing(rank: number): Knowledge {

@@ -128,11 +128,39 @@ export class WarpRegisters implements Actor {
     this.integers[this.slotOf[reg.id]! + lane] = bits;
   }
 
+  // ---- loops that another warp might end
+  private rounds = 0;
+  private digest = 0;
+  private digestOf = 0;
+
+  goRound(where: Where): void {
+    const { doubtful, progress } = this.launch;
+    const same = this.spinning === where && this.digestOf === progress;
+    this.spinning = where;
+    if (!doubtful) return;
+    const digest = digestOf(this.integers, new Int32Array(this.doubles.buffer));
+    this.rounds = same && digest === this.digest ? this.rounds + 1 : 0;
+    this.digest = digest;
+    this.digestOf = progress;
+  }
+
+  /** It has gone round a loop twice with equal registers and memory, and so will for ever. */
+  get isStill(): boolean {
+    return this.rounds >= 2 && this.digestOf === this.launch.progress;
+  }
+
   converge(instr: Instr): void {
     if (this.active !== -1)
       this.findings.report('divergence', instr.where, `lanes ${maskText(~this.active)} are not at ${instr.op.name}`);
     this.epoch++;
   }
+}
+
+/** A checksum (FNV-1a over words). */
+function digestOf(...arrays: readonly Int32Array[]): number {
+  let sum = 0x811c9dc5;
+  for (const words of arrays) for (const word of words) sum = Math.imul(sum ^ word, 0x01000193);
+  return sum;
 }
 
 /** The lowest lane of a mask that has one. */
