@@ -77,13 +77,13 @@ function compile(program: Program): Compiled {
   const count = (names: string[]): void => emit(`R[${runs.push(names) - 1}]++;`);
   const number = (instr: Instr): number => instrs.push(instr) - 1;
 
-  /** Before an instruction that is no product: the registers it shares with one must be free, and are no longer fenced once written. */
+  /** Before an instruction that is no product: the registers it shares with one must be free, and are no longer fenced, read or written (PTX ISA, wgmma.fence). */
   const guard = (instr: Instr): void => {
     if (instr.op.inFlight !== undefined) return;
     const used = [...instr.src.filter(isReg), ...instr.dst].filter(({ id }) => held.has(id));
     if (used.length === 0) return;
     emit(`if (${used.map(({ id }) => `H[${id}] !== 0`).join(' || ')}) warp.usesHeld(instrs[${number(instr)}]);`);
-    for (const { id } of instr.dst) if (held.has(id)) emit(`T[${id}] = 1;`);
+    for (const { id } of used) emit(`T[${id}] = 1;`);
   };
 
   /** A register of a lane; an f32 as its pattern when `kind` says so. */

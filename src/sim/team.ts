@@ -73,7 +73,9 @@ export class Team {
   }
   /** Nothing of it can go on, unless another team changes something. */
   get stuck(): boolean {
-    return this.copies.length === 0 && this.running.every(({ warp }) => warp.waiting?.ready() === false || warp.isStill);
+    return (
+      this.copies.length === 0 && this.running.every(({ warp }) => warp.waiting?.ready() === false || warp.isStill)
+    );
   }
   /** Those that have not ended. */
   get left(): readonly Warp[] {

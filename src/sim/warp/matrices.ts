@@ -17,7 +17,7 @@ export class WarpMatrices extends WarpBarriers {
   /** Groups under way, oldest first, and what is begun since the last commit. */
   private readonly matrixGroups: Group[] = [];
   private openProducts: Group = emptyGroup();
-  /** By register: how many groups under way use it; and whether another instruction wrote it since the last fence. Compiled code looks at both. */
+  /** By register: how many groups under way use it; and whether another instruction used it since the last fence. Compiled code looks at both. */
   readonly held: Int32Array = new Int32Array(this.launch.program.regs.length);
   readonly touched: Uint8Array = new Uint8Array(this.launch.program.regs.length).fill(1);
   private readonly words = new Int32Array(4);
@@ -41,7 +41,7 @@ export class WarpMatrices extends WarpBarriers {
     for (const reg of registers) {
       if (!isReg(reg)) continue;
       if (this.touched[reg.id] !== 0) {
-        const detail = `${this.name} multiplies with registers that other instructions wrote, with no fence since`;
+        const detail = `${this.name} multiplies with registers that other instructions used, with no fence since`;
         this.findings.report('missing-product-fence', instr.where, detail);
         this.touched[reg.id] = 0;
       }
