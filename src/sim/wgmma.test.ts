@@ -67,8 +67,8 @@ function laid(
     const layout = { swizzle, strideBytes: 512, leadingBytes: 128 } as const;
     return { layout, index: (row, at) => (row >> 3) * 512 + (at >> 4) * 128 + (row & 7) * 16 + (at & 15) };
   }
-  const { index } = swizzled('u8', [height, swizzle], swizzle);
-  return { layout: { swizzle, strideBytes: 8 * swizzle, leadingBytes: 16 }, index };
+  const tile = swizzled('u8', [height, swizzle], swizzle);
+  return { layout: { swizzle, strideBytes: 8 * swizzle, leadingBytes: 16 }, index: (row, at) => tile.index(row, at) };
 }
 
 /** The bytes of an operand as they are to lie in shared memory. */
