@@ -120,6 +120,16 @@ export class SharedMemory {
     this.reading = new Uint16Array(words);
   }
 
+  /** As it was when new. */
+  clear(): this {
+    this.bytes.fill(0);
+    for (const array of [this.defined, this.writer, this.writerMark, this.writerStep]) array.fill(0);
+    for (const array of [this.reader, this.readerMark, this.copying, this.reading]) array.fill(0);
+    this.several?.fill(0);
+    this.released.clear();
+    return this;
+  }
+
   /** [word][warp of the team]; few words are ever read by several, so it is made when one is. */
   get readers(): Int32Array {
     this.several ??= new Int32Array(this.reader.length * this.warps);

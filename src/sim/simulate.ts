@@ -66,6 +66,8 @@ export function simulateLaunch(
     findings: new Findings(),
     counters: emptyCounters(),
     progress: 0,
+    files: [],
+    windows: [],
     doubtful: false,
   };
   runTeams(launch, new Random(seed), Math.max(1, Math.floor(resident / program.cluster)));

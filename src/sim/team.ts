@@ -8,9 +8,10 @@ import type { Counters } from './counters.ts';
 import { Cta } from './cta.ts';
 import type { Findings } from './findings.ts';
 import { Knowledge } from './knowledge.ts';
-import type { GlobalMemory } from './memory.ts';
+import type { GlobalMemory, SharedMemory } from './memory.ts';
 import { endBulkCopy } from './shadow/shared.ts';
 import { Warp } from './warp.ts';
+import type { RegisterFile } from './warp/registers.ts';
 
 /** What all of a launch have in common. */
 export interface Launch {
@@ -23,6 +24,9 @@ export interface Launch {
   readonly counters: Counters;
   /** Counts whatever another warp might wait for: when it stands still, nobody gets anywhere. */
   progress: number;
+  /** Registers and shared memory of warps and CTAs that have ended: making them anew costs more than a short kernel. */
+  readonly files: RegisterFile[];
+  readonly windows: SharedMemory[];
   /** It has stood still for a while: loops look whether they still change anything. */
   doubtful: boolean;
 }
@@ -132,6 +136,7 @@ export class Team {
     const { home } = warp;
     this.running.splice(at, 1);
     warp.end();
+    this.launch.files.push(warp.file);
     this.launch.progress++;
     home.ended = this.running.every((other) => other.warp.home !== home);
     if (home.ended) this.endCta(home);
@@ -145,6 +150,7 @@ export class Team {
     }
     const others = this.copies.filter((copy) => copy.cta !== cta);
     this.copies.splice(0, this.copies.length, ...others);
+    this.launch.windows.push(cta.shared);
   }
 
   private endCopy(at: number): void {

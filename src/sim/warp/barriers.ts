@@ -8,14 +8,14 @@ export class WarpBarriers extends WarpCopies {
   /** mbarriers this warp made and has not fenced. */
   private fresh: MBarrier[] = [];
   /** The phase of each mbarrier that this warp has seen end last. */
-  private readonly passed = new Map<MBarrier, number>();
+  private passed: Map<MBarrier, number> | null = null;
   private clusterTurn = -1;
 
   // ---- barriers of the CTA and of the cluster
 
   *barrier(instr: Instr, id: number, threads: number | null): Generator<void, void> {
     this.converge(instr);
-    const barrier = this.home.barriers[id]!;
+    const barrier = this.home.barrier(id);
     const { turn } = barrier;
     const expected = threads === null ? this.team.warpsPerCta : threads / 32;
     if (barrier.arrive(this.knowledge, expected)) this.launch.progress++;
@@ -29,7 +29,7 @@ export class WarpBarriers extends WarpCopies {
 
   arriveBarrier(instr: Instr, id: number, threads: number): void {
     this.converge(instr);
-    if (this.home.barriers[id]!.arrive(this.knowledge, threads / 32)) this.launch.progress++;
+    if (this.home.barrier(id).arrive(this.knowledge, threads / 32)) this.launch.progress++;
     this.tick();
   }
 
@@ -171,13 +171,14 @@ export class WarpBarriers extends WarpCopies {
 
   private saw(mbarrier: MBarrier): void {
     this.knowledge.join(mbarrier.released);
+    this.passed ??= new Map();
     this.passed.set(mbarrier, mbarrier.phase - 1);
   }
 
   /** A wait that a phase seen before satisfies, while bytes of the present one are under way, waits for nothing. */
   private checkParity(instr: Instr, mbarrier: MBarrier, parity: number): void {
     const last = mbarrier.phase - 1;
-    if (!mbarrier.isOver(parity) || (this.passed.get(mbarrier) ?? -1) < last) return;
+    if (!mbarrier.isOver(parity) || (this.passed?.get(mbarrier) ?? -1) < last) return;
     if (mbarrier.bytes === 0 && mbarrier.underWay === 0) return;
     const detail = `${this.name} waits for parity ${parity} of ${mbarrier.text}: the phase before satisfied it`;
     this.findings.report('wrong-parity', instr.where, detail);

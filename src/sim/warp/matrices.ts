@@ -11,6 +11,10 @@ interface Group {
   readonly instrs: Instr[];
 }
 
+/** For programs without products. */
+const NONE = new Int32Array(0);
+const chunk = new Int32Array(4);
+
 const emptyGroup = (): Group => ({ registers: new Set(), chunks: [], instrs: [] });
 
 export class WarpMatrices extends WarpBarriers {
@@ -18,21 +22,20 @@ export class WarpMatrices extends WarpBarriers {
   private readonly matrixGroups: Group[] = [];
   private openProducts: Group = emptyGroup();
   /** By register: how many groups under way use it; and whether another instruction used it since the last fence. Compiled code looks at both. */
-  readonly held: Int32Array = new Int32Array(this.launch.program.regs.length);
-  readonly touched: Uint8Array = new Uint8Array(this.launch.program.regs.length).fill(1);
-  private readonly words = new Int32Array(4);
+  readonly held: Int32Array = this.launch.compiled.holds ? new Int32Array(this.launch.program.regs.length) : NONE;
+  readonly touched: Int32Array = this.held === NONE ? NONE : new Int32Array(this.held.length).fill(1);
 
   readForMatrix(instr: Instr, address: number): Int32Array {
     const { shared } = this.home;
     if (address < 0 || address + CHUNK > shared.bytes.length) {
       const detail = `${this.name} multiplies 16 bytes at shared byte ${address} of ${shared.bytes.length}`;
       this.findings.report('out-of-bounds', instr.where, detail);
-      return this.words.fill(0);
+      return chunk.fill(0);
     }
     noteAsyncRead(shared, this.findings, this, this.accessOf(instr.where, 0, address, CHUNK));
     this.openProducts.chunks.push(address);
-    for (let i = 0; i < 4; i++) this.words[i] = shared.view.getInt32(address + 4 * i, true);
-    return this.words;
+    for (let i = 0; i < 4; i++) chunk[i] = shared.view.getInt32(address + 4 * i, true);
+    return chunk;
   }
 
   beginMatrix(instr: Instr, registers: readonly Operand[]): void {

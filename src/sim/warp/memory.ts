@@ -6,7 +6,7 @@ import { conflictWays, lanesPerPhase } from '../banks.ts';
 import { isUncoalesced, sectorsOf, sectorsOfRange } from '../coalescing.ts';
 import type { Cta } from '../cta.ts';
 import { joinReleased, reachOf, type Released } from '../knowledge.ts';
-import { GlobalBuffer, type SharedMemory } from '../memory.ts';
+import { GlobalBuffer, SharedMemory } from '../memory.ts';
 import { type Access, levelOf } from '../shadow/access.ts';
 import { noteGlobalRead, noteGlobalWrite } from '../shadow/global.ts';
 import { noteRead, noteWrite } from '../shadow/shared.ts';
@@ -19,24 +19,31 @@ const OFFSET = 2 ** RANK_SHIFT - 1;
 /** Where an address points: a buffer or a CTA's shared memory. */
 type Home = GlobalBuffer | SharedMemory;
 
-/** An access of a warp, found out: lanes whose addresses lie in one home. One object serves all accesses, since they are many. */
+/** An access of a warp, found out: lanes whose addresses lie in one home. */
 type Place = { -readonly [P in keyof Access]: Access[P] } & { home: Home };
 
+/** One object serves all accesses of all warps, since they are many; valid until the next one. */
+const scratch: Place = {
+  where: UNKNOWN,
+  mask: 0,
+  at: new Int32Array(32),
+  bytes: 0,
+  level: 0,
+  home: new SharedMemory(0, 0),
+};
+const rows = new Int32Array(8);
+
 export class WarpMemory extends WarpRegisters {
-  protected readonly place: Place = {
-    where: UNKNOWN,
-    mask: 0,
-    at: new Int32Array(32),
-    bytes: 0,
-    level: 0,
-    home: this.home.shared,
-  };
   /** What relaxed reads saw: taken over at the next fence. */
   private seen: { readonly released: Released; readonly scope: Scope }[] = [];
   /** What relaxed writes hand over since the last fence. */
   private fencedRelease: Released | null = null;
 
   // ---- places
+
+  protected get place(): Place {
+    return scratch;
+  }
 
   mapShared(address: number, rank: number): number {
     return (address & OFFSET) + (rank + 1) * 2 ** RANK_SHIFT;
@@ -387,11 +394,8 @@ export class WarpMemory extends WarpRegisters {
     }
   }
 
-  private readonly rows = new Int32Array(8);
-
   /** Finds the rows of matrix i; false with a finding when one cannot be used. */
   private matrixRows(instr: Instr, address: Operand, i: number): boolean {
-    const { rows } = this;
     for (let r = 0; r < 8; r++) {
       rows[r] = this.read(address, 8 * i + r);
       if (!this.inShared('shared', instr, rows[r]!, 16, 8 * i + r)) return false;
@@ -404,7 +408,7 @@ export class WarpMemory extends WarpRegisters {
 
   /** Where each lane's two elements lie: in a row together, or (transposed) in a column, of which `part` says the first or the second. */
   private placeElements({ where }: Instr, transposed: boolean, part: number): void {
-    const { place, rows } = this;
+    const { place } = this;
     place.where = where;
     place.home = this.home.shared;
     place.mask = -1;

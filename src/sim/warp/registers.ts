@@ -17,6 +17,27 @@ export interface Waiting {
   readonly ready: () => boolean;
 }
 
+/** Registers of 32 lanes: 32-bit ones as integers or floats, 64-bit ones as doubles (addresses) or bigints. */
+export class RegisterFile {
+  readonly integers: Int32Array;
+  readonly floats: Float32Array;
+  readonly doubles: Float64Array;
+  readonly longs: BigUint64Array;
+
+  constructor({ words, doubles }: { readonly words: number; readonly doubles: number }) {
+    this.integers = new Int32Array(words);
+    this.floats = new Float32Array(this.integers.buffer);
+    this.doubles = new Float64Array(doubles);
+    this.longs = new BigUint64Array(this.doubles.buffer);
+  }
+
+  clear(): this {
+    this.integers.fill(0);
+    this.doubles.fill(0);
+    return this;
+  }
+}
+
 export class WarpRegisters implements Actor {
   readonly home: Cta;
   readonly team: Team;
@@ -27,6 +48,8 @@ export class WarpRegisters implements Actor {
   readonly id: number;
   readonly teamSize: number;
   readonly warpsPerCta: number;
+  /** Goes back to the launch at the end, for another warp. */
+  readonly file: RegisterFile;
   readonly integers: Int32Array;
   readonly floats: Float32Array;
   readonly doubles: Float64Array;
@@ -53,10 +76,8 @@ export class WarpRegisters implements Actor {
     this.id = team.serial * team.size + this.index + 1;
     const { slots, slotOf } = team.launch.compiled;
     this.slotOf = slotOf;
-    this.integers = new Int32Array(slots.words);
-    this.floats = new Float32Array(this.integers.buffer);
-    this.doubles = new Float64Array(slots.doubles);
-    this.longs = new BigUint64Array(this.doubles.buffer);
+    this.file = team.launch.files.pop()?.clear() ?? new RegisterFile(slots);
+    ({ integers: this.integers, floats: this.floats, doubles: this.doubles, longs: this.longs } = this.file);
     this.knowledge = team.nothing(home.rank);
     this.knowledge.clock[this.index] = 1;
   }
