@@ -14,7 +14,9 @@ import type { Swizzle } from '../ptx/program.ts';
 import type { K } from '../ptx/trace.ts';
 import type { B32 } from '../ptx/values.ts';
 import type { WgmmaSums } from '../ptx/fragments.ts';
+import { right } from './findings/planted.fixture.ts';
 import { describe as text } from './findings.ts';
+import { boxPipeline, PIPELINE_TILE } from './pipeline.fixture.ts';
 import { simulate } from './simulate.ts';
 
 type Type = 'f16' | 'bf16' | 'e4m3' | 'e5m2';
@@ -289,4 +291,21 @@ describe('2:4 products', () => {
       });
     }
   }
+});
+
+test('a pipeline of boxes and products, in any order of warps and copies', () => {
+  const random = new Random(3);
+  const columns = 5 * PIPELINE_TILE;
+  const [a, b] = [draw('f16', PIPELINE_TILE, columns, random), draw('f16', PIPELINE_TILE, columns, random)];
+  const matrix = ({ bits, rows: height }: Codes): { data: Uint16Array; rows: number; columns: number } => ({
+    data: Uint16Array.from(bits),
+    rows: height,
+    columns,
+  });
+  const C = new Float32Array(PIPELINE_TILE ** 2);
+  const [pipeline, expected] = [boxPipeline(5), product(a, b)];
+  right(
+    (seed) => simulate(pipeline, { grid: [1], args: { A: matrix(a), B: matrix(b), C: C.fill(0) }, seed }),
+    () => assert.ok(relativeError(C, expected) < 1e-6),
+  );
 });
