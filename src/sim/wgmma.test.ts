@@ -2,7 +2,6 @@
 // layouts' formulas, which know nothing of descriptors.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { bf16ToNumber, e4m3ToNumber, e5m2ToNumber, f16ToNumber, numberToBf16, numberToF16 } from '../base/f16.ts';
 import { Random } from '../base/random.ts';
 import { relativeError } from '../base/stats.ts';
 import { fragmentA, fragmentA8, metadataPlace } from '../ptx/isa/fragments.ts';
@@ -14,50 +13,11 @@ import type { Swizzle } from '../ptx/program.ts';
 import type { K } from '../ptx/trace.ts';
 import type { B32 } from '../ptx/values.ts';
 import type { WgmmaSums } from '../ptx/fragments.ts';
+import { type Codes, codings, draw, product, type Type } from './codes.fixture.ts';
 import { right } from './findings/planted.fixture.ts';
 import { describe as text } from './findings.ts';
 import { boxPipeline, PIPELINE_TILE } from './pipeline.fixture.ts';
 import { simulate } from './simulate.ts';
-
-type Type = 'f16' | 'bf16' | 'e4m3' | 'e5m2';
-
-interface Coding {
-  readonly bytes: 1 | 2;
-  readonly value: (bits: number) => number;
-  readonly draw: (random: Random) => number;
-}
-const byte = (random: Random): number => random.integer(2) * 128 + 32 + random.integer(40);
-const codings: Readonly<Record<Type, Coding>> = {
-  f16: { bytes: 2, value: f16ToNumber, draw: (random) => numberToF16(random.normal()) },
-  bf16: { bytes: 2, value: bf16ToNumber, draw: (random) => numberToBf16(random.normal()) },
-  e4m3: { bytes: 1, value: e4m3ToNumber, draw: byte },
-  e5m2: { bytes: 1, value: e5m2ToNumber, draw: byte },
-};
-
-/** Patterns, row after row. */
-interface Codes {
-  readonly coding: Coding;
-  readonly rows: number;
-  readonly depth: number;
-  readonly bits: readonly number[];
-}
-
-function draw(type: Type, height: number, depth: number, random: Random): Codes {
-  const coding = codings[type];
-  return { coding, rows: height, depth, bits: Array.from({ length: height * depth }, () => coding.draw(random)) };
-}
-
-/** a . b^T in float64. */
-function product(a: Codes, b: Codes): Float64Array {
-  const sums = new Float64Array(a.rows * b.rows);
-  for (let i = 0; i < a.rows; i++) {
-    for (let j = 0; j < b.rows; j++) {
-      for (let k = 0; k < a.depth; k++)
-        sums[i * b.rows + j]! += a.coding.value(a.bits[i * a.depth + k]!) * b.coding.value(b.bits[j * a.depth + k]!);
-    }
-  }
-  return sums;
-}
 
 /** How `height` rows of `span` bytes (64 without a swizzle) lie, for the descriptor and byte by byte. */
 function laid(

@@ -138,8 +138,18 @@ function mayWrite(shared: SharedMemory, actor: Actor, word: number): boolean {
     shared.copying[word] === 0 &&
     shared.reading[word] === 0 &&
     (writer === 0 || writer === self || shared.writerMark[word]! >> TIME_SHIFT <= clock[writer - 1]!) &&
-    (reader === 0 || reader === self || (reader > 0 && shared.readerMark[word]! >> TIME_SHIFT <= clock[reader - 1]!))
+    (reader === 0 ||
+      reader === self ||
+      (reader === SEVERAL
+        ? knowsReaders(shared, actor, word)
+        : shared.readerMark[word]! >> TIME_SHIFT <= clock[reader - 1]!))
   );
+}
+
+function knowsReaders({ readers, warps }: SharedMemory, { index, knowledge }: Actor, word: number): boolean {
+  for (let warp = 0; warp < warps; warp++)
+    if (warp !== index && readers[word * warps + warp]! >> TIME_SHIFT > knowledge.clock[warp]!) return false;
+  return true;
 }
 
 /** Says what is wrong with a write, if anything is. */

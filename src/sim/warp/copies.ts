@@ -1,9 +1,10 @@
 // Copies that a warp begins and that go on while it does: groups of cp.async, bulk copies and boxes by mbarriers, bulk stores by groups.
 import type { BoxAt } from '../../ptx/machine.ts';
-import { elemBytes, type Instr, type Operand, type Swizzle } from '../../ptx/program.ts';
+import { elemBytes, type Instr, type Operand } from '../../ptx/program.ts';
 import type { MBarrier } from '../barriers.ts';
 import type { Cta } from '../cta.ts';
 import { GlobalBuffer, type Matrix } from '../memory.ts';
+import { type Piece, pieces, runs, sectorsOf } from '../boxes.ts';
 import { sectorsOfRange } from '../coalescing.ts';
 import { noteGlobalRead, noteGlobalWrite } from '../shadow/global.ts';
 import { beginCopy, endAsyncRead, noteAsyncRead, noteWrite } from '../shadow/shared.ts';
@@ -34,49 +35,6 @@ interface BulkStore {
 /** Bulk copies move multiples of this between multiples of it. */
 const BULK = 16;
 const BOX_ALIGNMENT = 128;
-
-/** Byte `linear` of shared memory after the engine's exchange of 16-byte chunks. */
-function swizzledByte(linear: number, swizzle: Swizzle): number {
-  return swizzle === 0 ? linear : linear ^ (((linear >> 7) & (swizzle / 16 - 1)) << 4);
-}
-
-interface Piece {
-  /** Byte of the buffer. */
-  readonly from: number;
-  /** Byte of the box as it lies in shared memory. */
-  readonly to: number;
-  readonly bytes: number;
-}
-
-/** The parts of a box that are inside the matrix, 16 bytes or less each. */
-function* pieces({ rows, columns, type }: Matrix, row: number, column: number, start: number): Generator<Piece> {
-  const { elem, box, swizzle } = type;
-  const size = elemBytes[elem];
-  const perChunk = BULK / size;
-  for (let r = 0; r < box[0]; r++) {
-    if (row + r < 0 || row + r >= rows) continue;
-    for (let c = 0; c < box[1]; c += perChunk) {
-      const [first, end] = [Math.max(column + c, 0), Math.min(column + c + perChunk, columns)];
-      if (first >= end) continue;
-      const chunk = swizzledByte(start + (r * box[1] + c) * size, swizzle);
-      yield {
-        from: ((row + r) * columns + first) * size,
-        to: chunk + (first - column - c) * size,
-        bytes: (end - first) * size,
-      };
-    }
-  }
-}
-
-/** Sectors of pieces that follow each other. */
-function sectorsOf(parts: readonly Piece[]): number {
-  let [sectors, last] = [0, Number.NaN];
-  for (const { from, bytes } of parts) {
-    sectors += sectorsOfRange(from, bytes) - (Math.floor(from / 32) === last ? 1 : 0);
-    last = Math.floor((from + bytes - 1) / 32);
-  }
-  return sectors;
-}
 
 export class WarpCopies extends WarpMemory {
   /** Groups under way, oldest first, and what is begun since the last commit. */
@@ -157,10 +115,10 @@ export class WarpCopies extends WarpMemory {
       const matrix = this.matrixAt(instr, from, lane);
       if (matrix === null) return;
       const [row, column, target] = [this.read(from.row, lane), this.read(from.column, lane), this.read(to, lane)];
-      const parts = [...pieces(matrix, row, column, target)];
+      const parts = pieces(matrix, row, column, target);
       const { buffer, type } = matrix;
       this.counters.sectors += sectorsOf(parts);
-      for (const piece of parts) this.readGlobal(instr, lane, buffer, piece.from, piece.bytes);
+      for (const { from: at, bytes } of runs(parts)) this.readGlobal(instr, lane, buffer, at, bytes);
       const bytes = type.box[0] * type.box[1] * elemBytes[type.elem];
       this.fill(instr, lane, target, bytes, barrier, mask, BOX_ALIGNMENT, ({ shared }) => {
         shared.bytes.fill(0, target, target + bytes);
@@ -260,7 +218,7 @@ export class WarpCopies extends WarpMemory {
       const [row, column, source] = [this.read(to.row, lane), this.read(to.column, lane), this.read(from, lane)];
       const { buffer, type } = matrix;
       const bytes = type.box[0] * type.box[1] * elemBytes[type.elem];
-      const parts = [...pieces(matrix, row, column, source)];
+      const parts = pieces(matrix, row, column, source);
       this.empty({ instr, lane, at: source, bytes, buffer, pieces: parts, taken: null }, BOX_ALIGNMENT);
     });
   }
@@ -303,11 +261,11 @@ export class WarpCopies extends WarpMemory {
   private writeBulk({ instr, lane, at, buffer, pieces: parts, taken }: BulkStore): void {
     if (taken === null) return;
     this.counters.sectors += sectorsOf(parts);
-    for (const { from, to, bytes } of parts) {
+    for (const { from, bytes } of runs(parts)) {
       this.counters.globalWritten += bytes;
       noteGlobalWrite(buffer, this.findings, this, this.accessOf(instr.where, lane, from, bytes));
-      buffer.bytes.set(taken.subarray(to - at, to - at + bytes), from);
     }
+    for (const { from, to, bytes } of parts) buffer.bytes.set(taken.subarray(to - at, to - at + bytes), from);
     this.launch.progress++;
   }
 

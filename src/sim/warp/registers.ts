@@ -149,6 +149,25 @@ export class WarpRegisters implements Actor {
     this.integers[this.slotOf[reg.id]! + lane] = bits;
   }
 
+  gather(operands: readonly Operand[], first: number, count: number, into: Int32Array): void {
+    const { integers } = this;
+    for (let i = 0; i < count; i++) {
+      const operand = operands[first + i]!;
+      if (!isReg(operand)) into.fill(Number(operand.bits) | 0, i * 32, (i + 1) * 32);
+      else {
+        const slot = this.slotOf[operand.id]!;
+        for (let lane = 0; lane < 32; lane++) into[i * 32 + lane] = integers[slot + lane]!;
+      }
+    }
+  }
+
+  scatter(regs: readonly Reg[], from: Int32Array): void {
+    for (let i = 0; i < regs.length; i++) {
+      const slot = this.slotOf[regs[i]!.id]!;
+      for (let lane = 0; lane < 32; lane++) this.integers[slot + lane] = from[i * 32 + lane]!;
+    }
+  }
+
   // ---- loops that another warp might end
   private rounds = 0;
   private digest = 0;
