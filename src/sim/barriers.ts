@@ -6,6 +6,8 @@ export class Barrier {
   /** How often it has been passed. */
   turn = 0;
   arrived = 0;
+  /** How many those who are there wait for. */
+  expected = 0;
   /** What those who came knew; of the turn that ended last. */
   released: Knowledge | null = null;
   private gathered: Knowledge | null = null;
@@ -13,6 +15,7 @@ export class Barrier {
   /** One warp more of `expected`; true when it was the last. `knowledge`: null to tell nothing. */
   arrive(knowledge: Knowledge | null, expected: number): boolean {
     this.arrived++;
+    this.expected = expected;
     if (knowledge !== null) {
       if (this.gathered === null) this.gathered = knowledge.copy();
       else this.gathered.join(knowledge);
@@ -25,6 +28,9 @@ export class Barrier {
     return true;
   }
 }
+
+/** Bytes that an mbarrier can await (PTX ISA, tx-count). */
+export const MOST_BYTES: number = 2 ** 20 - 1;
 
 /** An mbarrier: a phase ends when `count` arrivals and all bytes it expects have come. */
 export class MBarrier {

@@ -1,5 +1,8 @@
 // What a warp knows of others' past: vector clocks (Lamport's happened-before, as FastTrack uses it). A team is the CTAs of a cluster; its actors
 // are its warps and its mbarriers, whose time counts phases. Knows no memory.
+//
+// Coarser than the hardware, on purpose: lanes of a warp know the same. One lane that arrives, releases, waits or acquires does so for all, also
+// where the others would need k.syncWarp around it.
 
 /** Clocks of other teams, by team. Shared between warps, so never changed in place. */
 type Foreign = ReadonlyMap<number, Int32Array>;

@@ -2,7 +2,7 @@
 import { Random } from '../base/random.ts';
 import { pointee } from '../ptx/kernel.ts';
 import type { Index3 } from '../ptx/machine.ts';
-import type { ParamSpec, ParamType, Program, TensorType } from '../ptx/program.ts';
+import { elemBytes, type ParamSpec, type ParamType, type Program, type TensorType } from '../ptx/program.ts';
 import { compiled } from './compile.ts';
 import { type Counters, emptyCounters } from './counters.ts';
 import { type Finding, Findings } from './findings.ts';
@@ -37,8 +37,10 @@ export interface Simulation {
 }
 
 const RESIDENT = 16;
+/** Of matrices that bulk copies read (CUDA driver, cuTensorMapEncodeTiled). */
+const ROW_ALIGNMENT = 16;
 
-/** Errors: TypeError for an argument that is missing or of another type, RangeError for a grid that clusters do not divide. */
+/** Errors: TypeError for an argument that is missing or of another type, RangeError for a grid that clusters do not divide, or a matrix whose rows are no multiple of 16 bytes. */
 export function simulate<S extends ParamSpec>(program: Program<S>, options: SimulateOptions<S>): Simulation {
   const { grid, args, seed = 0, resident = RESIDENT } = options;
   const named = new Map(Object.entries<ArrayBufferView | HostTensor | number>(args));
@@ -94,6 +96,8 @@ function bindParameters(
     if (typeof arg === 'number' && typeof type === 'string') parameters.set(name, arg);
     else if (typeof arg === 'object' && 'data' in arg && typeof type === 'object') {
       const { rows, columns } = arg;
+      if ((columns * elemBytes[type.elem]) % ROW_ALIGNMENT !== 0)
+        throw new RangeError(`${name}: boxes are of matrices whose rows are multiples of ${ROW_ALIGNMENT} bytes`);
       parameters.set(name, global.addMatrix({ buffer: bufferOf(arg.data), rows, columns, type }));
     } else if (typeof arg === 'object' && 'buffer' in arg && pointee(type) !== null) {
       parameters.set(name, bufferOf(arg).address);

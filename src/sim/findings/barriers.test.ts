@@ -75,6 +75,20 @@ test('a barrier that expects more threads than come', () => {
   assert.match(details[0]!, /warp 1 at bar\.sync 1, 96 \(2 of 3 warps\)/);
 });
 
+test('warps that do not agree on how many meet', () => {
+  const program = kernel({ name: 'disagree', threads: 96, params }, (k) =>
+    k.if(
+      k.warp.eq(0),
+      () => k.barArrive(1, 64), // planted: two of them
+      () => k.barSync(1, 96), // planted: three of them
+    ),
+  );
+  const once = (seed: number): Simulation => simulate(program, { grid: [1], args: { y: new Uint32Array(1) }, seed });
+  const also = ['barrier-misuse', 'deadlock'] as const;
+  const details = finds({ file, name: 'three of them', kind: 'barrier-misuse', also }, once);
+  assert.match(details[0]!, /expects 3 warps at barrier 1, where others expect 2/);
+});
+
 /** A transposed matrix is stored element by element: two lanes write the halves of each word. */
 const halves = (meets: boolean) =>
   kernel({ name: 'halves', threads: 64, target: 'sm_90', params }, (k, { y }) => {

@@ -129,3 +129,8 @@ test('multicast that expects only its own half', () => {
     simulate(multicast(1024), { grid: [2], args: { x: matrix, y: new Float16Array(256) }, seed }),
   );
 });
+
+test('a matrix whose rows are no multiple of 16 bytes is refused, as the driver does', () => {
+  const odd = { data: new Float16Array(60), rows: 2, columns: 30 };
+  assert.throws(() => simulate(multicast(1024), { grid: [2], args: { x: odd, y: new Float16Array(256) } }), RangeError);
+});

@@ -35,7 +35,8 @@ function once(options: OnceOptions = {}) {
     });
     k.barSync();
     k.if(k.thread.eq(0), () => {
-      if (expects) k.mbarrierArriveExpectTx(full, expected);
+      if (expects)
+        k.mbarrierArriveExpectTx(full, expected); // planted: the expectation
       else k.mbarrierArrive(full);
       if (arrivesTwice) k.mbarrierArrive(full); // planted: one arrival too many
       k.cpAsyncBulk(tile, x.at(from), bytes, full); // planted: the copy
@@ -85,6 +86,14 @@ const mistakes: readonly Mistake[] = [
     name: 'the wait',
     kind: 'deadlock',
     says: /mbarrier at shared byte 256, in phase 0 \(parity 0\), which lacks 256 bytes/,
+  },
+  {
+    title: 'expecting more than an mbarrier can count',
+    options: { expected: 2 ** 20 },
+    name: 'the expectation',
+    kind: 'barrier-misuse',
+    also: ['deadlock'],
+    says: /await 1048576 bytes, of at most 1048575/,
   },
   {
     title: 'expecting less than comes',

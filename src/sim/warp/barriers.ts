@@ -1,7 +1,7 @@
 // Where a warp meets others: barriers of its CTA and cluster, mbarriers, fences for asynchronous copies.
 import type { Space } from '../../ptx/machine.ts';
 import type { Instr, Operand, Reg } from '../../ptx/program.ts';
-import type { Barrier, MBarrier } from '../barriers.ts';
+import { type Barrier, type MBarrier, MOST_BYTES } from '../barriers.ts';
 import { WarpCopies } from './copies.ts';
 
 export class WarpBarriers extends WarpCopies {
@@ -15,9 +15,9 @@ export class WarpBarriers extends WarpCopies {
 
   *barrier(instr: Instr, id: number, threads: number | null): Generator<void, void> {
     this.converge(instr);
-    const barrier = this.home.barrier(id);
-    const { turn } = barrier;
     const expected = threads === null ? this.team.warpsPerCta : threads / 32;
+    const barrier = this.agreed(instr, id, expected);
+    const { turn } = barrier;
     if (barrier.arrive(this.knowledge, expected)) this.launch.progress++;
     yield* this.until(
       instr,
@@ -29,8 +29,18 @@ export class WarpBarriers extends WarpCopies {
 
   arriveBarrier(instr: Instr, id: number, threads: number): void {
     this.converge(instr);
-    if (this.home.barrier(id).arrive(this.knowledge, threads / 32)) this.launch.progress++;
+    if (this.agreed(instr, id, threads / 32).arrive(this.knowledge, threads / 32)) this.launch.progress++;
     this.tick();
+  }
+
+  /** Barrier `id`, at which all must expect as many. */
+  private agreed(instr: Instr, id: number, expected: number): Barrier {
+    const barrier = this.home.barrier(id);
+    if (barrier.arrived > 0 && barrier.expected !== expected) {
+      const detail = `${this.name} expects ${expected} warps at barrier ${id}, where others expect ${barrier.expected}`;
+      this.findings.report('barrier-misuse', instr.where, detail);
+    }
+    return barrier;
   }
 
   arriveCluster(instr: Instr, release: boolean): void {
@@ -92,7 +102,7 @@ export class WarpBarriers extends WarpCopies {
     this.fresh = [];
   }
 
-  // ---- mbarriers
+  // ---- mbarriers. An arrival releases and a wait acquires among the whole cluster, also where PTX would say so only with a scope.
 
   initBarrier(instr: Instr, barrier: Operand, count: Operand): void {
     this.eachActive((lane) => {
@@ -127,7 +137,7 @@ export class WarpBarriers extends WarpCopies {
     this.eachActive((lane) => {
       const mbarrier = this.find(instr, space, barrier, lane);
       if (mbarrier === null) return;
-      if (bytes !== null) mbarrier.bytes += this.read(bytes, lane);
+      if (bytes !== null) this.expect(instr, mbarrier, this.read(bytes, lane));
       const { phase } = mbarrier;
       if (!mbarrier.arrive(this.knowledge)) {
         const detail = `${this.name} arrives at the mbarrier at shared byte ${mbarrier.address}, where all ${mbarrier.count} of phase ${phase} have arrived`;
@@ -136,6 +146,13 @@ export class WarpBarriers extends WarpCopies {
       if (mbarrier.phase !== phase) this.launch.progress++;
     });
     this.tick();
+  }
+
+  private expect(instr: Instr, mbarrier: MBarrier, bytes: number): void {
+    mbarrier.bytes += bytes;
+    if (mbarrier.bytes <= MOST_BYTES) return;
+    const detail = `${this.name} makes the mbarrier at shared byte ${mbarrier.address} await ${mbarrier.bytes} bytes, of at most ${MOST_BYTES}`;
+    this.findings.report('barrier-misuse', instr.where, detail);
   }
 
   *waitBarrier(instr: Instr, barrier: Operand, parity: Operand): Generator<void, void> {

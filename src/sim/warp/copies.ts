@@ -93,7 +93,8 @@ export class WarpCopies extends WarpMemory {
     }
   }
 
-  // ---- bulk copies into shared memory
+  // ---- bulk copies into shared memory. Races on their source are looked for when they begin, not while they go on; and what ordinary stores wrote
+  // to global memory needs no proxy fence here, where PTX wants one within a kernel.
 
   beginBulkLoad(instr: Instr, to: Operand, from: Operand, bytes: Operand, barrier: Operand, mask: number | null): void {
     this.eachActive((lane) => {

@@ -1,4 +1,5 @@
 // Products of a warpgroup that go on while the warp does: which registers and which shared memory they hold until they are waited for.
+// Each of the four warps is looked at by itself, with the 16 rows of A that are its own; that they issue together is not checked.
 import { type Instr, isReg, type Operand } from '../../ptx/program.ts';
 import { endAsyncRead, noteAsyncRead } from '../shadow/shared.ts';
 import { WarpBarriers } from './barriers.ts';
