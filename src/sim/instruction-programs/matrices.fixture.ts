@@ -11,8 +11,7 @@ import { dot, matrix, type Matrix, metadata, type Mood, sparseMatrix } from './n
 
 export const sumsOfHalves: Tolerance = {
   relative: 33 * 2 ** -23,
-  reason:
-    'tensor cores align up to 33 addends to the largest and cut each off below 2^-23 of it',
+  reason: 'tensor cores align up to 33 addends to the largest and cut each off below 2^-23 of it',
 };
 
 const flags = [false, true] as const;
