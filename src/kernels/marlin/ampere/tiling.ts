@@ -46,6 +46,16 @@ export function stripesOf(size: MatrixSize, { strips }: Tiling, most: number): S
   return { tiles, unitsPerTile, units, stripe, ctas: Math.ceil(units / stripe) };
 }
 
+/** Most CTAs that a tile's sums come from. */
+export function mostSharers({ tiles, unitsPerTile, stripe }: Stripes): number {
+  const ownerOf = (unit: number): number => Math.floor(unit / stripe);
+  const sharers = Array.from(
+    { length: tiles },
+    (_, tile) => ownerOf((tile + 1) * unitsPerTile - 1) - ownerOf(tile * unitsPerTile) + 1,
+  );
+  return Math.max(...sharers);
+}
+
 /** f32 values of a tile's sums. */
 export const tileSums = ({ strips, tokens }: Tiling): number => strips * STRIP_ROWS * tokens;
 
