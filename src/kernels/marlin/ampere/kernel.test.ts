@@ -86,7 +86,7 @@ suite("the paper's kernel", () => {
         const error = relativeError(run(problem, seed), expected);
         assert.ok(error <= boundOf(of), `relative error ${error}`);
       }),
-      { numRuns: 12 },
+      { numRuns: 25 },
     );
   });
 

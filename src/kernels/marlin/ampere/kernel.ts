@@ -10,9 +10,20 @@ import { type Epilogue, epilogueName, outputChannels, silu, store } from '../epi
 import { type MatrixSize, type Scheme, STRIP_ROWS } from '../layout.ts';
 import type { HalfType } from '../pack.ts';
 import { type Arithmetic, bf16Arithmetic, f16Arithmetic } from './arithmetic.ts';
-import { multiplyStage, powersOf, type Stage, type Sums, warpSums } from './products.ts';
+import { multiplyStage, powersOf, type Sums, warpSums } from './products.ts';
 import { addHalves, addParts, clear, messageTile, sharersOf } from './reduce.ts';
-import { fetchStrips, fetchTokens, type Place, placeOf, stripOf, tokenTile, type Unit, weightTile } from './stage.ts';
+import {
+  type Place,
+  placeOf,
+  readerOf,
+  type Stage,
+  stripFetcher,
+  stripOf,
+  tokenFetcher,
+  tokenTile,
+  type Unit,
+  weightTile,
+} from './stage.ts';
 import { stripesOf, THREADS, type Tiling } from './tiling.ts';
 
 export interface Ampere {
@@ -77,21 +88,22 @@ function build<T extends HalfType, V>(of: Ampere, arithmetic: Arithmetic<T, V>):
     const place = placeOf(k);
     const sums = warpSums(k, tiling);
     const firstToken = k.cta.y.mul(tiling.tokens);
+    const [fetchStrips, fetchTokens] = [stripFetcher(k, p, of), tokenFetcher(k, p, firstToken, of)];
+    const reader = readerOf(k, place, of);
 
     const first = k.cta.x.mul(stripes.stripe);
     const end = first.add(stripes.stripe).min(stripes.units);
     const unitOf = (unit: U32): Unit => ({
       tile: unit.div(stripes.unitsPerTile),
       alongK: unit.mod(stripes.unitsPerTile),
-      firstToken,
     });
     /** Begins to copy the unit `index` of the stripe, if there is one; the group is closed in any case, since groups are counted. */
     const fetch = (index: Int): void => {
       const unit = first.add(index);
       k.if(unit.lt(end), () => {
         const { weights, tokens } = ring(index);
-        fetchStrips(k, p, unitOf(unit), weights, of);
-        fetchTokens(k, p, unitOf(unit), tokens, of);
+        fetchStrips(unitOf(unit), weights);
+        fetchTokens(unitOf(unit), tokens);
       });
       k.cpAsyncCommit();
     };
@@ -103,7 +115,7 @@ function build<T extends HalfType, V>(of: Ampere, arithmetic: Arithmetic<T, V>):
       k.barSync();
       fetch(index.add(stages - 1));
       const stage = ring(index);
-      multiplyStage(k, arithmetic, sums, stage, place, of);
+      multiplyStage(k, arithmetic, sums, stage, reader, of);
 
       const unit = first.add(index);
       const { tile, alongK } = unitOf(unit);

@@ -1,23 +1,11 @@
 // What a warp makes of its half of a stage: codes to fragments, fragments to sums. Raw codes for few tokens, scaled weights for more.
 import type { FragB, FragC } from '../../../ptx/fragments.ts';
-import type { Shared } from '../../../ptx/pointers.ts';
 import type { K } from '../../../ptx/trace.ts';
 import type { B32 } from '../../../ptx/values.ts';
-import { ROW_PAIRS_BYTES, type Scheme, STEP_K } from '../layout.ts';
+import { type Scheme, STEP_K } from '../layout.ts';
 import { type HalfType, SYMMETRIC_ZERO } from '../pack.ts';
 import type { Arithmetic } from './arithmetic.ts';
-import {
-  groupsOfWarp,
-  loadCodes,
-  loadPair,
-  loadTokens,
-  type Place,
-  stepsAtOnce,
-  stripOf,
-  stripsOfWarp,
-  WARP_K,
-  weightTile,
-} from './stage.ts';
+import { groupsOfWarp, type Reader, type Stage, stepsAtOnce, stripsOfWarp, WARP_K } from './stage.ts';
 import { MOST_RAW_TOKENS, type Tiling } from './tiling.ts';
 
 /** [strips of a warp][8 tokens]: sums of 16 rows each. */
@@ -40,11 +28,6 @@ export function powersOf<T extends HalfType, V>(
   return isRaw(tiling) ? rawCodec.factors : [scaledFactor, scaledFactor];
 }
 
-export interface Stage {
-  readonly weights: Shared<'b32'>;
-  readonly tokens: Shared<'b16'>;
-}
-
 const STEPS = WARP_K / STEP_K;
 
 /** Adds the products of a stage to the sums of a warp. */
@@ -53,21 +36,18 @@ export function multiplyStage<T extends HalfType, V>(
   arithmetic: Arithmetic<T, V>,
   sums: Sums,
   stage: Stage,
-  place: Place,
+  reader: Reader,
   { tiling, scheme }: { readonly tiling: Tiling; readonly scheme: Scheme },
 ): void {
-  const tile = weightTile(tiling, scheme);
-  const strips = sums.map((_, i) => stage.weights.at(tile.at(stripOf(place, tiling, i), 0)));
-  const codes = strips.map((strip) => loadCodes(k, strip, place));
-  const pair = (strip: Shared<'b32'>, group: number, behind: number): B32 =>
-    loadPair(k, strip, place, scheme, group, behind);
-  const zeros = (strip: Shared<'b32'>, group: number): B32 | null =>
-    scheme.zeroPoints ? pair(strip, group, ROW_PAIRS_BYTES) : null;
-
+  const strips = [...sums.keys()];
+  const codes = strips.map((strip) => reader.codes(stage, strip));
+  const tokens = ahead(k, arithmetic, stage, reader, tiling);
   const groups = groupsOfWarp(scheme);
-  const tokens = ahead(k, arithmetic, stage, place, tiling);
   for (let group = 0; group < groups; group++) {
-    const scales = strips.map((strip) => ({ scale: pair(strip, group, 0), zero: zeros(strip, group) }));
+    const scales = strips.map((strip) => ({
+      scale: reader.scales(stage, strip, group),
+      zero: scheme.zeroPoints ? reader.zeros(stage, strip, group) : null,
+    }));
     const steps = Array.from({ length: STEPS / groups }, (_, i) => (STEPS / groups) * group + i);
     if (isRaw(tiling)) multiplyRaw(k, arithmetic, sums, { codes, scales, steps, tokens });
     else multiplyScaled(k, arithmetic, sums, { codes, scales, steps, tokens });
@@ -79,13 +59,11 @@ function ahead<T extends HalfType, V>(
   k: K,
   arithmetic: Arithmetic<T, V>,
   stage: Stage,
-  place: Place,
+  reader: Reader,
   tiling: Tiling,
 ): (step: number) => readonly FragB<T>[] {
   const load = (step: number): readonly (readonly FragB<T>[])[] =>
-    loadTokens(k, stage.tokens, place, tiling, step).map((one) =>
-      one.map(([low, high]) => arithmetic.fragB(k, low, high)),
-    );
+    reader.tokens(stage, step).map((one) => one.map(([low, high]) => arithmetic.fragB(k, low, high)));
   const loaded = load(0).slice();
   return (step) => {
     if (loaded.length <= step + stepsAtOnce(tiling) && loaded.length < STEPS) loaded.push(...load(loaded.length));
