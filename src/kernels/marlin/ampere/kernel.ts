@@ -37,7 +37,7 @@ export interface Ampere {
   readonly ctas: number;
 }
 
-/** x [m, k] of `type`; strips, factors as packed; bias [n]; y [m, channels]; partials and counters as `workspaceOf` says, counters zero. */
+/** x [m, k] of `type`; strips, factors as packed; bias [n], not read without one; y [m, channels]; partials and counters as `workspaceOf` says, counters zero. */
 export type AmpereParams = {
   readonly x: 'b16*';
   readonly strips: 'b32*';
@@ -119,16 +119,16 @@ function build<T extends HalfType, V>(of: Ampere, arithmetic: Arithmetic<T, V>):
 
       const unit = first.add(index);
       const { tile, alongK } = unitOf(unit);
-      const isLast = alongK.eq(stripes.unitsPerTile - 1).or(unit.add(1).eq(end));
-      k.if(isLast, () => {
+      const isTileEnd = alongK.eq(stripes.unitsPerTile - 1);
+      k.if(isTileEnd.or(unit.add(1).eq(end)), () => {
         addHalves(k, sums, stage.weights, place, of);
-        const store = (): void =>
-          storeSums(k, of, sums, { ...p, tile, firstToken, place }, powersOf(arithmetic, tiling));
-        const { first: from, last: to } = sharersOf(stripes, tile);
-        k.if(
-          from.eq(to),
-          () => k.if(place.half.eq(0), store),
-          () => addParts(k, sums, tile, p, place, { tiling, stripes, message }, store),
+        const sharers = sharersOf(stripes, tile);
+        const isLast = k.var(u32(1));
+        k.if(sharers.first.ne(sharers.last), () =>
+          addParts(k, sums, tile, p, place, { tiling, stripes, message }, isLast),
+        );
+        k.if(place.half.eq(0).and(isLast.eq(1)), () =>
+          storeSums(k, of, sums, { ...p, tile, firstToken, place }, powersOf(arithmetic, tiling)),
         );
         clear(sums);
       });

@@ -3,7 +3,7 @@ import type { Layout } from '../../../ptx/layout.ts';
 import { rows } from '../../../ptx/layout.ts';
 import type { Global, Shared } from '../../../ptx/pointers.ts';
 import type { K } from '../../../ptx/trace.ts';
-import { f32, type U32, u32 } from '../../../ptx/values.ts';
+import { f32, type U32, u32, type Var } from '../../../ptx/values.ts';
 import { CODE_BYTES, type Scheme } from '../layout.ts';
 import type { Sums } from './products.ts';
 import { type Place, stripOf, weightTile } from './stage.ts';
@@ -71,7 +71,7 @@ export function sharersOf({ stripe, unitsPerTile }: Stripes, tile: U32): Sharers
 }
 
 /**
- * Makes `sums` those of the whole tile in the CTA that comes last, and calls `finish` there. Each CTA writes its part to a place of its own and counts
+ * Makes `sums` those of the whole tile in the CTA that comes last, and sets `isLast` to 1 there, to 0 in the others. Each CTA writes its part to a place of its own and counts
  * itself; who finds all others counted adds all parts in the order of k, its own among them. So the order of addition does not depend on who is last, no
  * CTA waits, and the kernel is right however few CTAs run at a time.
  */
@@ -82,7 +82,7 @@ export function addParts(
   { partials, counters }: Workspace,
   place: Place,
   { tiling, stripes, message }: { readonly tiling: Tiling; readonly stripes: Stripes; readonly message: Shared<'u32'> },
-  finish: () => void,
+  isLast: Var<U32>,
 ): void {
   const { stripe, unitsPerTile, ctas, tiles } = stripes;
   const { first, last } = sharersOf(stripes, tile);
@@ -112,7 +112,8 @@ export function addParts(
   });
   k.barSync();
   const before = k.ldShared(message, 1)[0]!.asU32();
-  k.if(before.eq(last.sub(first)), () => {
+  isLast.set(k.select(before.eq(last.sub(first)), u32(1), u32(0)));
+  k.if(isLast.eq(1), () => {
     // All others are done with it; zero again for the next launch.
     k.if(k.thread.eq(0), () => k.stRelaxed(counter, 0));
     k.if(place.half.eq(0), () => {
@@ -124,7 +125,6 @@ export function addParts(
             values[v]!.set(values[v]!.add(part.asF32()));
         });
       });
-      finish();
     });
   });
 }
