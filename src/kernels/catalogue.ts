@@ -2,6 +2,8 @@
 import { dense16Entry } from './dense16/entry.ts';
 import { dense16WgmmaEntry } from './dense16/wgmma-entry.ts';
 import type { Entry } from './entry.ts';
+import { marlinAmpereEntry } from './marlin/ampere/entry.ts';
+import { marlinStepsEntry } from './marlin/levels/entry.ts';
 import { streamEntry } from './marlin/stream/entry.ts';
 import { sparse16Entry } from './sparse16/entry.ts';
 import { vectorAddEntry } from './vector-add/entry.ts';
@@ -12,4 +14,6 @@ export const catalogue: readonly Entry[] = [
   dense16WgmmaEntry,
   sparse16Entry,
   streamEntry,
+  marlinStepsEntry,
+  marlinAmpereEntry,
 ];
