@@ -50,7 +50,7 @@ test('more tokens never take fewer cycles, and no more than the products would a
 
 test('every other tiling is rejected with a reason: slower, or impossible', () => {
   const { rejected } = planTile(256, { n: 4096, k: 4096 }, scheme, H200);
-  const kinds = [/\d+ CTAs, \d+ turns?, limited by \w+: \d\d?\.\d\d times/, /registers/];
+  const kinds = [/\d+ CTAs, \d+ turns?, limited by \w+: \d+\.\d\d times/, /registers/, /shared memory/];
   for (const { reason } of rejected)
     assert.ok(kinds.some((kind) => kind.test(reason)) || /tokens/.test(reason), reason);
   for (const kind of kinds) assert.ok(rejected.some(({ reason }) => kind.test(reason)));

@@ -54,7 +54,7 @@ const STORE = { fixed: 500, perToken: 3 } as const;
 const MULTICAST_GAIN = 0.995;
 /** Multiprocessors of 132 that clusters of four reach. */
 const REACHED_BY_FOUR = 120 / 132;
-const SHARED_BYTES = 227 * 1024;
+export const SHARED_BYTES: number = 227 * 1024;
 const MOST_STAGES = 8;
 /** Tokens of a tile that are tried, besides m itself. */
 const TOKENS = [16, 32, 48, 64, 96, 128, 160, 192, 224, 256] as const;
@@ -106,17 +106,18 @@ function tilings(m: number, scheme: Scheme): TileTiling[] {
   );
 }
 
-/** As many stages as there is room for. */
-function withStages(tiling: Omit<TileTiling, 'stages'>, scheme: Scheme): TileTiling {
+/** As many stages as there is room for, up to eight; two where there is not even that. */
+export function withStages(tiling: Omit<TileTiling, 'stages'>, scheme: Scheme): TileTiling {
   let stages = MOST_STAGES;
   while (stages > 2 && sharedBytes({ ...tiling, stages }, scheme) > SHARED_BYTES) stages--;
   return { ...tiling, stages };
 }
 
 function refusalOf(tiling: TileTiling, size: MatrixSize, scheme: Scheme): string | null {
+  const refusal = tilingRefusal(size, tiling);
+  if (refusal !== null) return refusal;
   const bytes = sharedBytes(tiling, scheme);
-  if (bytes > SHARED_BYTES) return `two stages need ${bytes} bytes of shared memory, more than ${SHARED_BYTES}`;
-  return tilingRefusal(size, tiling);
+  return bytes > SHARED_BYTES ? `two stages need ${bytes} bytes of shared memory, more than ${SHARED_BYTES}` : null;
 }
 
 function candidateOf(
