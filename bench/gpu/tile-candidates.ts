@@ -52,7 +52,10 @@ const choices: readonly (readonly [most: number, choices: readonly Choice[]])[] 
 export function tilingsFor(m: number, size: MatrixSize, scheme: Scheme, multiprocessors: number): TileTiling[] {
   const found = choices.find(([most]) => m <= most)?.[1] ?? [];
   const complete = found.map((choice) =>
-    withStages({ warpgroups: 2, stageK: 128, split: 1, multicast: 1, group: 16, ...choice }, scheme),
+    withStages(
+      { warpgroups: 2, stageK: 128, split: 1, multicast: 1, group: 16, once: m <= choice.tokens, ...choice },
+      scheme,
+    ),
   );
   const { tiling: planned } = planTile(m, size, scheme, multiprocessors).chosen;
   const others = complete.filter((tiling) => tilingText(tiling) !== tilingText(planned));
@@ -61,8 +64,8 @@ export function tilingsFor(m: number, size: MatrixSize, scheme: Scheme, multipro
   );
 }
 
-/** '2 x 64 x 256, 3 stages, tokens shared by 2, groups of 16' */
-export function tilingText({ warpgroups, tokens, stages, stageK, split, multicast, group }: TileTiling): string {
+/** '2 x 64 x 256, 3 stages of 128, tokens shared by 2, groups of 16' */
+export function tilingText({ warpgroups, tokens, stages, stageK, split, multicast, group, once }: TileTiling): string {
   const cluster = split > 1 ? `, k split by ${split}` : multicast > 1 ? `, tokens shared by ${multicast}` : '';
-  return `${warpgroups} x 64 x ${tokens}, ${stages} stages of ${stageK}${cluster}, groups of ${group}`;
+  return `${warpgroups} x 64 x ${tokens}, ${stages} stages of ${stageK}${cluster}, groups of ${group}${once ? ', weights read once' : ''}`;
 }

@@ -101,7 +101,9 @@ function tilings(m: number, scheme: Scheme): TileTiling[] {
   ] as const;
   return tokenChoices.flatMap((tokens) =>
     ([4, 2] as const).flatMap((warpgroups) =>
-      clusters.map((cluster) => withStages({ warpgroups, tokens, stageK: 128, group: 16, ...cluster }, scheme)),
+      clusters.map((cluster) =>
+        withStages({ warpgroups, tokens, stageK: 128, group: 16, once: m <= tokens, ...cluster }, scheme),
+      ),
     ),
   );
 }

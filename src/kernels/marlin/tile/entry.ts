@@ -22,7 +22,16 @@ export interface TileCase {
   readonly multiprocessors?: number;
 }
 
-const base: TileTiling = { warpgroups: 2, tokens: 16, stages: 2, stageK: 128, split: 1, multicast: 1, group: 8 };
+const base: TileTiling = {
+  warpgroups: 2,
+  tokens: 16,
+  stages: 2,
+  stageK: 128,
+  split: 1,
+  multicast: 1,
+  group: 8,
+  once: true,
+};
 
 export const marlinTileEntry: Entry = entry({
   name: 'marlin-tile',
@@ -31,7 +40,12 @@ export const marlinTileEntry: Entry = entry({
     tileExample({ m: 16, size: { n: 128, k: 384 }, tiling: base }),
     tileExample({ m: 35, size: { n: 328, k: 512 }, tiling: { ...base, warpgroups: 4, stageK: 256 } }),
     tileExample({ m: 32, size: { n: 128, k: 384 }, tiling: { ...base, tokens: 32, split: 2 } }),
-    tileExample({ m: 40, size: { n: 256, k: 256 }, tiling: { ...base, tokens: 48, multicast: 2 }, type: 'bf16' }),
+    tileExample({
+      m: 40,
+      size: { n: 256, k: 256 },
+      tiling: { ...base, tokens: 48, multicast: 2, once: false },
+      type: 'bf16',
+    }),
   ],
 });
 

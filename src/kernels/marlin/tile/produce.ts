@@ -37,7 +37,7 @@ export function produce(
   rank: U32,
   { size, scheme, tiling }: { readonly size: MatrixSize; readonly scheme: Scheme; readonly tiling: TileTiling },
 ): void {
-  const { tokens, stageK, multicast } = tiling;
+  const { tokens, stageK, multicast, once } = tiling;
   const bytes = stageBytes(tiling, scheme);
   /** What is contiguous: a strip of rows through the k of a stage. */
   const run = depthOf(tiling) * stripBytes(scheme);
@@ -57,7 +57,7 @@ export function produce(
     k.mbarrierArriveExpectTx(barrier, bytes.weights + bytes.tokens);
     const [weights, at] = [stages.weights.at(ring.stage.mul(bytes.weights)), step.mul(run)];
     for (const [i, row] of rows.entries())
-      k.cpAsyncBulk(weights.at(i * run), row.at(at), run, barrier, { evict: 'first' });
+      k.cpAsyncBulk(weights.at(i * run), row.at(at), run, barrier, once ? { evict: 'first' } : {});
     for (let box = 0; box < stageK / BOX_K; box++) {
       const first = ring.stage.mul(tokens * stageK).add(box * tokens * BOX_K);
       const target = stages.tokens.at(first.add(rank.mul(part * BOX_K)));

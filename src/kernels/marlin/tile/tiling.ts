@@ -17,6 +17,8 @@ export interface TileTiling {
   readonly multicast: 1 | 2;
   /** Tiles of channels that run next to each other, so that what they read is read again from the second-level cache. */
   readonly group: number;
+  /** No more tokens than those of a tile: each weight is read once, and may leave the second-level cache first. */
+  readonly once: boolean;
 }
 
 export const WARPGROUP = 128;
