@@ -17,7 +17,7 @@ import {
   BOX_K,
   clusterOf,
   exchangeBytes,
-  registers,
+  registersOf,
   rowsOf,
   stageBytes,
   stagesOfK,
@@ -58,6 +58,7 @@ export function marlinTile({ size, format, tiling, epilogue }: TileOptions): Pro
   const { type, scheme } = format;
   const cluster = clusterOf(tiling);
   const threads = threadsOf(tiling);
+  const registers = registersOf(tiling);
   const tileRows = tilesOfRows(size, tiling);
   const stageCount = stagesOfK(size, tiling);
   const head = {
@@ -131,7 +132,7 @@ export function marlinTile({ size, format, tiling, epilogue }: TileOptions): Pro
     k.if(
       warp.lt(WARPS),
       () => {
-        k.setmaxnreg('dec', registers[warpgroups].copy);
+        if (registers !== null) k.setmaxnreg('dec', registers.copy);
         k.if(k.thread.eq(0), () => {
           const ring = new Ring(k, slots, 1);
           eachTile((place) => produce(k, { W, X }, stages, ring, place, [from, to], shared, { size, scheme, tiling }));
@@ -139,7 +140,7 @@ export function marlinTile({ size, format, tiling, epilogue }: TileOptions): Pro
         if (split > 1) k.clusterSync();
       },
       () => {
-        k.setmaxnreg('inc', registers[warpgroups].product);
+        if (registers !== null) k.setmaxnreg('inc', registers.product);
         const strip = warp.sub(WARPS);
         const ring = new Ring(k, slots, 0);
         const output: Output = { Y, m, n: size.n };
