@@ -3,15 +3,12 @@ import type { MatrixSize, Scheme } from '../../src/kernels/marlin/layout.ts';
 import { planTile, SHARED_BYTES, withStages } from '../../src/kernels/marlin/tile-plan.ts';
 import { sharedBytes, type TileTiling, tilingRefusal } from '../../src/kernels/marlin/tile/tiling.ts';
 
-/** Without stages: as many as there is room for. */
-type Choice = Partial<Omit<TileTiling, 'tokens'>> & { readonly tokens: number };
+/** With as many stages as there is room for. */
+type Choice = Partial<Omit<TileTiling, 'stages' | 'tokens'>> & { readonly tokens: number };
 
 const plain = { warpgroups: 2, stageK: 128, split: 1, multicast: 1, group: 16 } as const;
 const two = { warpgroups: 2 } as const;
 const four = { warpgroups: 4 } as const;
-
-/** Of so little shared memory that two CTAs fit a multiprocessor. */
-const small = { ...two, split: 4, stages: 4 } as const;
 
 /** The same tile with several clusters and stages. */
 const tiles = (tokens: number, ...several: readonly Omit<Choice, 'tokens'>[]): readonly Choice[] =>
@@ -23,7 +20,7 @@ const choices: readonly (readonly [most: number, choices: readonly Choice[]])[] 
     16,
     [
       ...tiles(16, four, { ...four, stageK: 256 }, { ...four, split: 2 }, two, { ...two, split: 2 }),
-      ...tiles(32, small),
+      ...tiles(32, { ...two, split: 4 }),
     ],
   ],
   [
@@ -35,7 +32,7 @@ const choices: readonly (readonly [most: number, choices: readonly Choice[]])[] 
       { ...four, split: 2 },
       { ...four, multicast: 2 },
       { ...two, split: 2 },
-      small,
+      { ...two, split: 4 },
     ),
   ],
   [
@@ -70,10 +67,7 @@ const choices: readonly (readonly [most: number, choices: readonly Choice[]])[] 
 /** Without those that cannot multiply the matrix. */
 export function tilingsFor(m: number, size: MatrixSize, scheme: Scheme, multiprocessors: number): TileTiling[] {
   const found = choices.find(([most]) => m <= most)?.[1] ?? [];
-  const complete = found.map((choice): TileTiling => {
-    const rest = { ...plain, once: m <= choice.tokens, ...choice };
-    return { ...withStages(rest, scheme), ...choice };
-  });
+  const complete = found.map((choice) => withStages({ ...plain, once: m <= choice.tokens, ...choice }, scheme));
   const { tiling: planned } = planTile(m, size, scheme, multiprocessors).chosen;
   const others = complete.filter((tiling) => tilingText(tiling) !== tilingText(planned));
   return [planned, ...others].filter(

@@ -2,6 +2,7 @@
 import { dense16Entry } from './dense16/entry.ts';
 import { dense16WgmmaEntry } from './dense16/wgmma-entry.ts';
 import type { Entry } from './entry.ts';
+import { streamEntry } from './marlin/stream-entry.ts';
 import { marlinTileEntry } from './marlin/tile/entry.ts';
 import { sparse16Entry } from './sparse16/entry.ts';
 import { vectorAddEntry } from './vector-add/entry.ts';
@@ -11,5 +12,6 @@ export const catalogue: readonly Entry[] = [
   dense16Entry,
   dense16WgmmaEntry,
   sparse16Entry,
+  streamEntry,
   marlinTileEntry,
 ];

@@ -6,7 +6,7 @@ import { type Entry, entry, type Example, example } from '../../entry.ts';
 import type { Epilogue } from '../epilogue.ts';
 import type { MatrixSize, Scheme } from '../layout.ts';
 import { type HalfType, type PackedMatrix, pack } from '../pack.ts';
-import { randomCoded } from '../random-coded.ts';
+import { randomCoded } from '../coded.ts';
 import { marlinReference } from '../reference.ts';
 import { marlinTile } from './kernel.ts';
 import { tileGrid, type TileTiling } from './tiling.ts';

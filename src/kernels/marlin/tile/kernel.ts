@@ -17,7 +17,7 @@ import {
   BOX_K,
   clusterOf,
   exchangeBytes,
-  registersOf,
+  registers,
   rowsOf,
   stageBytes,
   stagesOfK,
@@ -58,7 +58,6 @@ export function marlinTile({ size, format, tiling, epilogue }: TileOptions): Pro
   const { type, scheme } = format;
   const cluster = clusterOf(tiling);
   const threads = threadsOf(tiling);
-  const registers = registersOf(tiling);
   const tileRows = tilesOfRows(size, tiling);
   const stageCount = stagesOfK(size, tiling);
   const head = {
@@ -132,7 +131,7 @@ export function marlinTile({ size, format, tiling, epilogue }: TileOptions): Pro
     k.if(
       warp.lt(WARPS),
       () => {
-        if (registers !== null) k.setmaxnreg('dec', registers.copy);
+        k.setmaxnreg('dec', registers[warpgroups].copy);
         k.if(k.thread.eq(0), () => {
           const ring = new Ring(k, slots, 1);
           eachTile((place) => produce(k, { W, X }, stages, ring, place, [from, to], shared, { size, scheme, tiling }));
@@ -140,7 +139,7 @@ export function marlinTile({ size, format, tiling, epilogue }: TileOptions): Pro
         if (split > 1) k.clusterSync();
       },
       () => {
-        if (registers !== null) k.setmaxnreg('inc', registers.product);
+        k.setmaxnreg('inc', registers[warpgroups].product);
         const strip = warp.sub(WARPS);
         const ring = new Ring(k, slots, 0);
         const output: Output = { Y, m, n: size.n };

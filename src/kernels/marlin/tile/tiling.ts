@@ -31,17 +31,15 @@ export const PASS_BYTES: number = PASS_TOKENS * STRIP_ROWS * 2;
 const MBARRIER_BYTES = 8;
 
 /**
- * How the copying warpgroup and the others share registers; null where those that all have alike suffice (65536 by all threads: 168 of 384 threads, 96
- * of 640), which up to 192 tokens they do. Asked for in vain ptxas ignores it (C7508).
+ * Registers a thread has at first are 65536 by all threads, in eights: 168 of 384 threads, 96 of 640. The copying warpgroup gives most of its own
+ * to the others: 40 x 128 + 232 x 256 = 168 x 384, and 32 x 128 + 112 x 512 = 96 x 640. Without, products of 224 tokens and more, and stages of 256 k
+ * on four warpgroups, are serialised for want of registers (C7512).
  */
-export function registersOf({
-  warpgroups,
-  tokens,
-}: TileTiling): { readonly copy: number; readonly product: number } | null {
-  return warpgroups === 2 && tokens > 192 ? { copy: 40, product: 232 } : null;
-}
+export const registers: Readonly<
+  Record<TileTiling['warpgroups'], { readonly copy: number; readonly product: number }>
+> = { 2: { copy: 40, product: 232 }, 4: { copy: 32, product: 112 } };
 
-/** Sums of four warpgroups: with more than 32 registers of them, 96 do not suffice for the rest. */
+/** Sums of four warpgroups: with more than 32 registers of them, 112 do not suffice for the rest. */
 const MOST_TOKENS: Readonly<Record<TileTiling['warpgroups'], number>> = { 2: 256, 4: 64 };
 
 export const threadsOf = ({ warpgroups }: TileTiling): number => WARPGROUP * (1 + warpgroups);
