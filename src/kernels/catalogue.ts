@@ -5,6 +5,7 @@ import type { Entry } from './entry.ts';
 import { marlinAmpereEntry } from './marlin/ampere/entry.ts';
 import { marlinStepsEntry } from './marlin/levels/entry.ts';
 import { streamEntry } from './marlin/stream/entry.ts';
+import { marlinTileEntry } from './marlin/tile/entry.ts';
 import { sparse16Entry } from './sparse16/entry.ts';
 import { vectorAddEntry } from './vector-add/entry.ts';
 
@@ -16,4 +17,5 @@ export const catalogue: readonly Entry[] = [
   streamEntry,
   marlinStepsEntry,
   marlinAmpereEntry,
+  marlinTileEntry,
 ];
