@@ -54,6 +54,8 @@ export class Builder {
   private readonly constants = new Map<string, Reg>();
   /** Values already computed in a scope, by operation and operands: the same pure operation is emitted once. */
   private readonly known = new WeakMap<Scope, Map<string, Reg>>();
+  /** Operations by number: names do not tell them apart (both halves of a word come by a mov.b32). */
+  private readonly numbers = new Map<Op, number>();
 
   constructor(target: Target) {
     this.target = target;
@@ -98,7 +100,7 @@ export class Builder {
       this.emit(op, [fresh], src);
       return fresh;
     }
-    const key = `${op.name} ${src.map((operand) => (isReg(operand) ? `r${operand.id}` : String(operand.bits))).join(' ')} ${op.dst[0]!}`;
+    const key = `${this.numberOf(op)} ${src.map((operand) => (isReg(operand) ? `r${operand.id}` : String(operand.bits))).join(' ')}`;
     for (let scope: Scope | null = this.scope; scope !== null; scope = scope.parent) {
       const found = this.known.get(scope)?.get(key);
       if (found !== undefined) return found;
@@ -108,6 +110,12 @@ export class Builder {
     const values = this.known.get(this.scope) ?? new Map<string, Reg>();
     this.known.set(this.scope, values.set(key, reg));
     return reg;
+  }
+
+  private numberOf(op: Op): number {
+    const number = this.numbers.get(op) ?? this.numbers.size;
+    this.numbers.set(op, number);
+    return number;
   }
 
   /** A register that holds a constant, set once at the top of the kernel. */
