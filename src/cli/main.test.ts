@@ -50,6 +50,7 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   'kernel print': ['vector-add'],
   'kernel simulate': ['vector-add'],
   'kernel draw': ['vector-add'],
+  'kernel plan': ['--m', '1', '--n', '64', '--k', '64'],
 };
 
 describe('what is asked of the program itself', () => {
@@ -175,8 +176,13 @@ describe('flag values', () => {
     '--method': ['', 'awq', 'RTN'],
     '--group': ['', 'row', '-128', '0', '4', '12', '64.5'],
     '--clip': ['', 'max', 'MSE'],
+    '--dtype': ['', 'f32', 'F16', 'half'],
+    '--m': counts,
+    '--n': counts,
+    '--k': counts,
+    '--multiprocessors': [...counts, '10001'],
   };
-  const ANYTHING = ['--system', '--example'];
+  const ANYTHING = ['--system', '--example', '--gpu'];
 
   test('every flag that takes a value is in this table', () => {
     const taking = named.flatMap(optionsOf).filter((option) => option.required || option.optional);

@@ -2,7 +2,14 @@
 import { dense16Entry } from './dense16/entry.ts';
 import { dense16WgmmaEntry } from './dense16/wgmma-entry.ts';
 import type { Entry } from './entry.ts';
+import { marlinSimpleEntry } from './marlin/simple-entry.ts';
 import { sparse16Entry } from './sparse16/entry.ts';
 import { vectorAddEntry } from './vector-add/entry.ts';
 
-export const catalogue: readonly Entry[] = [vectorAddEntry, dense16Entry, dense16WgmmaEntry, sparse16Entry];
+export const catalogue: readonly Entry[] = [
+  vectorAddEntry,
+  dense16Entry,
+  dense16WgmmaEntry,
+  marlinSimpleEntry,
+  sparse16Entry,
+];

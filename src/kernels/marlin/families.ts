@@ -1,0 +1,5 @@
+// The kernels of the 4-bit product that a plan chooses among: one line each.
+import type { Family } from './family.ts';
+import { simpleFamily } from './simple.ts';
+
+export const families: readonly Family[] = [simpleFamily];
