@@ -180,9 +180,12 @@ describe('flag values', () => {
     '--m': counts,
     '--n': counts,
     '--k': counts,
+    '--shapes': ['', ' ', 'llama', '4096', '100x64', '128x20', '128x64,'],
+    '--gpu': ['', 'first', '-1', '0.5', '256'],
+    '--output': ['', ' '],
     '--multiprocessors': [...counts, '10001'],
   };
-  const ANYTHING = ['--system', '--example', '--gpu'];
+  const ANYTHING = ['--system', '--example', '--tuned'];
 
   test('every flag that takes a value is in this table', () => {
     const taking = named.flatMap(optionsOf).filter((option) => option.required || option.optional);

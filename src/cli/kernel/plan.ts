@@ -23,7 +23,7 @@ interface PlanFlags {
   readonly dtype: HalfType;
   readonly arch: Target;
   readonly multiprocessors: number;
-  readonly gpu?: string;
+  readonly tuned?: string;
   readonly why?: true;
 }
 
@@ -41,7 +41,7 @@ function sharedBytesOf(arch: Target): number {
 }
 
 function run(flags: PlanFlags, output: Output): unknown {
-  const { m, n, k, arch, multiprocessors, dtype: type, gpu } = flags;
+  const { m, n, k, arch, multiprocessors, dtype: type, tuned } = flags;
   const facts: DeviceFacts = {
     ...new SimulatedDevice().facts,
     arch,
@@ -49,7 +49,7 @@ function run(flags: PlanFlags, output: Output): unknown {
     sharedBytesPerBlock: sharedBytesOf(arch),
   };
   const problem = { m, n, k, type, scheme: { group: flags.group, zeroPoints: flags.zeroPoints === true } };
-  const measured = gpu === undefined ? {} : { measured: measuredBy(tunedTables(gpu)) };
+  const measured = tuned === undefined ? {} : { measured: measuredBy(tunedTables(tuned)) };
   const { chosen, by, rejected, excluded } = planMarlin(problem, facts, measured);
   output.text(
     `${chosen.kernel} (${tilingText(chosen.tiling)}), ${ctas(chosen)} CTAs, about ${microseconds(chosen)} us by ${by}\n`,
@@ -101,7 +101,7 @@ export const planVerb: Verb = {
       .option('--dtype <type>', 'f16 or bf16', word<HalfType>('--dtype', ['f16', 'bf16']), 'f16')
       .option('--arch <arch>', architectures.join(', '), word('--arch', architectures), 'sm_90a')
       .option('--multiprocessors <count>', 'of the GPU', integer('--multiprocessors', 1, 10_000), 132)
-      .option('--gpu <name>', 'use what was measured on this model, such as "NVIDIA H200"')
+      .option('--tuned <gpu>', 'use what was measured on this model, such as "NVIDIA H200"')
       .option('--why', 'list the candidates that were rejected, with the reason')
       .action((flags: PlanFlags) => action((output) => run(flags, output))),
 };

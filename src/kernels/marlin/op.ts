@@ -26,6 +26,14 @@ export interface Call {
   readonly candidate?: Candidate;
 }
 
+/** A matrix in device memory. */
+export interface ProductBuffers {
+  readonly strips: DeviceBuffer;
+  /** f32, [n padded to 16]; so is the bias. */
+  readonly factors: DeviceBuffer;
+  readonly bias: DeviceBuffer | null;
+}
+
 /** The programs and the workspace that all 4-bit products of a device share. Dispose of it after its products. */
 export class MarlinKernels implements Disposable {
   readonly device: Device;
@@ -46,7 +54,29 @@ export class MarlinKernels implements Disposable {
 
   /** Uploads a matrix. `bias`: [n], added where a call's epilogue says so. Errors: 'packed-matrix-invalid', 'bias-invalid', those of `allocate`. */
   load(name: string, matrix: PackedMatrix, bias: Float32Array | null = null): MarlinProduct {
-    return new MarlinProduct(this, name, checked(name, matrix), bias);
+    const { n, strips, factors } = checked(name, matrix);
+    if (bias !== null && bias.length !== n) throw errors.biasInvalid(name, n, bias.length);
+    using building = new DisposableStack();
+    const upload = (what: string, data: ArrayBufferView): DeviceBuffer => {
+      const buffer = building.use(this.device.allocate(data.byteLength, `${what} of ${name}`));
+      buffer.write(data);
+      return buffer;
+    };
+    const buffers = {
+      strips: upload('weights', strips),
+      factors: upload('scale factors', factors),
+      bias: bias === null ? null : upload('bias', padded(bias, factors.length)),
+    };
+    return new MarlinProduct(this, name, matrix, buffers, building.move());
+  }
+
+  /** A product of what is on the device already, and stays the caller's. Errors: 'buffer-too-small'. */
+  over(name: string, weights: WeightShape, buffers: ProductBuffers): MarlinProduct {
+    need(`the weights of ${name}`, buffers.strips, packedBytes(weights, weights.scheme));
+    const rowBytes = 4 * rowTiles(weights) * STRIP_ROWS;
+    need(`the scale factors of ${name}`, buffers.factors, rowBytes);
+    if (buffers.bias !== null) need(`the bias of ${name}`, buffers.bias, rowBytes);
+    return new MarlinProduct(this, name, weights, buffers, new DisposableStack());
   }
 
   /** How many programs have been loaded. */
@@ -87,28 +117,22 @@ export class MarlinProduct implements Disposable {
   readonly name: string;
   readonly weights: WeightShape;
   private readonly kernels: MarlinKernels;
-  private readonly owned = new DisposableStack();
-  private readonly strips: DeviceBuffer;
-  private readonly factors: DeviceBuffer;
-  private readonly bias: DeviceBuffer | null;
+  private readonly buffers: ProductBuffers;
+  private readonly owned: Disposable;
 
-  /** Made by `MarlinKernels.load`. */
-  constructor(kernels: MarlinKernels, name: string, matrix: PackedMatrix, bias: Float32Array | null) {
-    const { n, k, scheme, type } = matrix;
-    if (bias !== null && bias.length !== n) throw errors.biasInvalid(name, n, bias.length);
+  /** Made by `MarlinKernels`. `owned` is disposed of with it. */
+  constructor(
+    kernels: MarlinKernels,
+    name: string,
+    { n, k, scheme, type }: WeightShape,
+    buffers: ProductBuffers,
+    owned: Disposable,
+  ) {
     this.kernels = kernels;
     this.name = name;
     this.weights = { n, k, scheme, type };
-    using building = new DisposableStack();
-    const upload = (what: string, data: ArrayBufferView): DeviceBuffer => {
-      const buffer = building.use(kernels.device.allocate(data.byteLength, `${what} of ${name}`));
-      buffer.write(data);
-      return buffer;
-    };
-    this.strips = upload('weights', matrix.strips);
-    this.factors = upload('scale factors', matrix.factors);
-    this.bias = bias === null ? null : upload('bias', padded(bias, matrix.factors.length));
-    this.owned = building.move();
+    this.buffers = buffers;
+    this.owned = owned;
   }
 
   /** The problem of so many tokens. */
@@ -121,7 +145,7 @@ export class MarlinProduct implements Disposable {
    * `Device.load` and `LoadedKernel.bind` ('buffer-foreign', 'disposed').
    */
   bind({ x, y, tokens, epilogue, workspace, candidate }: Call): BoundLaunch {
-    const { kernels, weights, name } = this;
+    const { kernels, weights, name, buffers } = this;
     const chosen = candidate ?? kernels.plan(this.problem(tokens)).chosen;
     this.checkEpilogue(epilogue);
     need(`x of ${name}`, x, tokens * weights.k * HALF_BYTES);
@@ -129,9 +153,9 @@ export class MarlinProduct implements Disposable {
     if (workspace !== undefined) need(`the workspace of ${name}`, workspace, chosen.workspaceBytes);
     return kernels.kernelOf(chosen, weights, epilogue).bind(chosen.grid, {
       weights,
-      strips: this.strips,
-      factors: this.factors,
-      bias: this.bias ?? this.factors,
+      strips: buffers.strips,
+      factors: buffers.factors,
+      bias: buffers.bias ?? buffers.factors,
       x,
       y,
       tokens,
@@ -141,7 +165,8 @@ export class MarlinProduct implements Disposable {
 
   private checkEpilogue({ output, bias }: Epilogue): void {
     const { type } = this.weights;
-    if (bias && this.bias === null) throw errors.epilogueInvalid(this.name, 'no bias was loaded with the matrix');
+    if (bias && this.buffers.bias === null)
+      throw errors.epilogueInvalid(this.name, 'no bias was loaded with the matrix');
     if ((output === 'f16' || output === 'bf16') && output !== type)
       throw errors.epilogueInvalid(this.name, `its activations are ${type}, the output would be ${output}`);
   }
