@@ -50,6 +50,7 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   'kernel print': ['vector-add'],
   'kernel simulate': ['vector-add'],
   'kernel draw': ['vector-add'],
+  'bench plot': ['x.json'],
   'kernel plan': ['--m', '1', '--n', '64', '--k', '64'],
 };
 
