@@ -3,6 +3,7 @@ import { dense16Entry } from './dense16/entry.ts';
 import { dense16WgmmaEntry } from './dense16/wgmma-entry.ts';
 import type { Entry } from './entry.ts';
 import { marlinSimpleEntry } from './marlin/simple-entry.ts';
+import { streamEntry } from './marlin/stream-entry.ts';
 import { readBulkEntry, readEntry } from './read/entry.ts';
 import { sparse16Entry } from './sparse16/entry.ts';
 import { vectorAddEntry } from './vector-add/entry.ts';
@@ -11,8 +12,9 @@ export const catalogue: readonly Entry[] = [
   vectorAddEntry,
   dense16Entry,
   dense16WgmmaEntry,
+  sparse16Entry,
   marlinSimpleEntry,
+  streamEntry,
   readEntry,
   readBulkEntry,
-  sparse16Entry,
 ];

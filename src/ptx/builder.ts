@@ -34,6 +34,17 @@ export function has(target: Target, needs: Target): boolean {
   return order.indexOf(target) >= order.indexOf(needs);
 }
 
+const numbers = new WeakMap<Op, number>();
+let operations = 0;
+
+/** Tells operations apart, also those of one spelling. An operation that is made anew each time is never the same. */
+function numberOf(op: Op): number {
+  const known = numbers.get(op);
+  if (known !== undefined) return known;
+  numbers.set(op, ++operations);
+  return operations;
+}
+
 interface Scope {
   readonly parent: Scope | null;
   readonly stmts: Stmt[];
@@ -54,8 +65,6 @@ export class Builder {
   private readonly constants = new Map<string, Reg>();
   /** Values already computed in a scope, by operation and operands: the same pure operation is emitted once. */
   private readonly known = new WeakMap<Scope, Map<string, Reg>>();
-  /** Operations by number: names do not tell them apart (both halves of a word come by a mov.b32). */
-  private readonly numbers = new Map<Op, number>();
 
   constructor(target: Target) {
     this.target = target;
@@ -100,7 +109,8 @@ export class Builder {
       this.emit(op, [fresh], src);
       return fresh;
     }
-    const key = `${this.numberOf(op)} ${src.map((operand) => (isReg(operand) ? `r${operand.id}` : String(operand.bits))).join(' ')}`;
+    // By the operation itself: taking either half of a word is one spelling.
+    const key = `${numberOf(op)} ${src.map((operand) => (isReg(operand) ? `r${operand.id}` : String(operand.bits))).join(' ')}`;
     for (let scope: Scope | null = this.scope; scope !== null; scope = scope.parent) {
       const found = this.known.get(scope)?.get(key);
       if (found !== undefined) return found;
@@ -110,12 +120,6 @@ export class Builder {
     const values = this.known.get(this.scope) ?? new Map<string, Reg>();
     this.known.set(this.scope, values.set(key, reg));
     return reg;
-  }
-
-  private numberOf(op: Op): number {
-    const number = this.numbers.get(op) ?? this.numbers.size;
-    this.numbers.set(op, number);
-    return number;
   }
 
   /** A register that holds a constant, set once at the top of the kernel. */

@@ -1,8 +1,8 @@
 // How a word of eight 4-bit codes becomes a matrix fragment inside a kernel. Two ways: raw, where scales come to the sums afterwards (few tokens), and
 // scaled, where the fragment holds the weights themselves (many tokens). Knows no layout.
-import type { FragA } from '../../ptx/fragments.ts';
+import type { FragA, FragB } from '../../ptx/fragments.ts';
 import type { K } from '../../ptx/trace.ts';
-import { type B32, type Bf16x2, bf16x2, type F16x2, half2, lut } from '../../ptx/values.ts';
+import { type B32, type Bf16x2, bf16x2, type F16x2, type F32, half2, lut } from '../../ptx/values.ts';
 import type { HalfType } from './pack.ts';
 
 type Four<V> = readonly [V, V, V, V];
@@ -50,13 +50,30 @@ export function rawBf16(k: K, word: B32): FragA<'bf16'> {
   return k.fragABf16([at(0), at(4), at(8), at(12)]);
 }
 
-/** A fragment whose elements are one number for the row g, and one for the row g + 8. */
-export function constantF16(k: K, [row, below]: readonly [number, number]): FragA {
-  return k.fragA([half2(row), half2(below), half2(row), half2(below)]);
+/** What a kernel over raw codes does differently for the two types. */
+export interface RawHalves<T extends HalfType> {
+  readonly raw: (k: K, word: B32) => FragA<T>;
+  /** A fragment whose elements are one number for the row g, and one for the row g + 8. */
+  readonly constant: (k: K, pair: readonly [row: number, rowBelow: number]) => FragA<T>;
+  readonly fragB: (k: K, low: B32, high: B32) => FragB<T>;
+  /** Both halves of a word as f32. */
+  readonly toF32: (word: B32) => readonly [lower: F32, upper: F32];
 }
-export function constantBf16(k: K, [row, below]: readonly [number, number]): FragA<'bf16'> {
-  return k.fragABf16([bf16x2(row), bf16x2(below), bf16x2(row), bf16x2(below)]);
-}
+
+export const rawHalves: { readonly [T in HalfType]: RawHalves<T> } = {
+  f16: {
+    raw: rawF16,
+    constant: (k, [row, below]) => k.fragA([half2(row), half2(below), half2(row), half2(below)]),
+    fragB: (k, low, high) => k.fragB([low.asF16x2(), high.asF16x2()]),
+    toF32: (word) => [word.asF16x2().lower().f16ToF32(), word.asF16x2().upper().f16ToF32()],
+  },
+  bf16: {
+    raw: rawBf16,
+    constant: (k, [row, below]) => k.fragABf16([bf16x2(row), bf16x2(below), bf16x2(row), bf16x2(below)]),
+    fragB: (k, low, high) => k.fragBBf16([low.asBf16x2(), high.asBf16x2()]),
+    toF32: (word) => [word.asBf16x2().lowerToF32(), word.asBf16x2().upperToF32()],
+  },
+};
 
 /**
  * What a group's fragments are scaled with: for row g and for row g + 8 a multiplier and an addend, in both halves. A product with the stored scale S

@@ -1,29 +1,29 @@
-// What becomes of the f32 sums of a product before they are memory: a bias, rounding, adding to what is there. Knows no kernel.
+// What becomes of a finished sum: bias, type, or addition to what is there. Shared by all 4-bit kernels; knows no tiling.
 import type { Global } from '../../ptx/pointers.ts';
 import type { K } from '../../ptx/trace.ts';
 import type { F32, U32 } from '../../ptx/values.ts';
 
-/** 'add-f32' adds to what y holds, in f32: a residual stream. */
-export type Output = 'f16' | 'bf16' | 'f32' | 'add-f32';
-
 export interface Epilogue {
-  readonly output: Output;
-  /** One f32 a channel is added, before rounding. */
+  /** 'add-f32': added to the f32 that stand in y, as a residual is. */
+  readonly output: 'f16' | 'bf16' | 'f32' | 'add-f32';
+  /** A bias [n] in f32 is added. */
   readonly bias: boolean;
 }
 
-export const outputBytes = (output: Output): 2 | 4 => (output === 'f16' || output === 'bf16' ? 2 : 4);
+export const outputBytes = ({ output }: Epilogue): number => (output === 'f16' || output === 'bf16' ? 2 : 4);
 
-/** What a kernel declares y as. */
-export const outputParam = (output: Output): 'b16*' | 'f32*' => (outputBytes(output) === 2 ? 'b16*' : 'f32*');
-
-/** Stores one sum, which has its bias already. */
-export function storeOutput(k: K, output: Output, to: Global<'b16'> | Global<'f32'>, sum: F32): void {
-  if (to.elem === 'f32') k.stF32(to, output === 'add-f32' ? k.ldF32(to).add(sum) : sum);
-  else k.stB16(to, output === 'f16' ? sum.toF16() : sum.toBf16());
-}
-
-/** The sum of a channel with its bias, if there is one. */
-export function withBias(k: K, { bias }: Epilogue, sum: F32, biases: Global<'f32'>, channel: U32): F32 {
-  return bias ? sum.add(k.ldF32(biases.at(channel))) : sum;
+/** Stores one sum at element `index` of y. */
+export function store(k: K, { output }: Epilogue, y: Global<'u8'>, index: U32, sum: F32): void {
+  switch (output) {
+    case 'f16':
+      return k.stB16(y.as('f16').at(index), sum.toF16());
+    case 'bf16':
+      return k.stB16(y.as('bf16').at(index), sum.toBf16());
+    case 'f32':
+      return k.stF32(y.as('f32').at(index), sum);
+    case 'add-f32': {
+      const place = y.as('f32').at(index);
+      return k.stF32(place, k.ldF32(place).add(sum));
+    }
+  }
 }

@@ -1,5 +1,6 @@
 // The kernels of the 4-bit product that a plan chooses among: one line each.
 import type { Family } from './family.ts';
 import { simpleFamily } from './simple.ts';
+import { streamFamily } from './stream-family.ts';
 
-export const families: readonly Family[] = [simpleFamily];
+export const families: readonly Family[] = [streamFamily, simpleFamily];

@@ -90,7 +90,9 @@ export interface Family {
   readonly needs: Target;
   /** Numbers of tokens that it is for, both included. */
   readonly tokens: readonly [least: number, most: number];
-  /** Never empty for a problem and a device within these limits. */
+  /** What else keeps it from a problem: 'it stores whole rows of 8 channels'. */
+  readonly refusal?: (problem: Problem, facts: DeviceFacts) => string | null;
+  /** Not empty where the device and the tokens are within these limits and nothing is refused; only what can run. */
   readonly candidates: (problem: Problem, facts: DeviceFacts) => readonly Candidate[];
 }
 

@@ -9,13 +9,14 @@ import { createFake } from '../../cuda/fake.ts';
 import type { Device, DeviceBuffer } from '../../device/device.ts';
 import { NvidiaDevice } from '../../device/nvidia.ts';
 import { SimulatedDevice } from '../../device/simulated.ts';
-import { randomCoded } from './coded.fixture.ts';
-import { type Epilogue, type Output, outputBytes } from './epilogue.ts';
+import { randomCoded } from './coded.ts';
+import { type Epilogue, outputBytes } from './epilogue.ts';
 import { MarlinKernels } from './op.ts';
 import { type HalfType, pack, type PackedMatrix } from './pack.ts';
 import { marlinReference } from './reference.ts';
 import { tune } from './tune.ts';
 
+type Output = Epilogue['output'];
 const seed = Math.floor(Math.random() * 2 ** 32);
 
 function randomPacked(random: Random, n: number, k: number, type: HalfType = 'f16'): PackedMatrix {
@@ -49,7 +50,7 @@ function activations(
 
 /** An output of every kind as numbers. */
 function readNumbers(buffer: DeviceBuffer, output: Output, count: number): ArrayLike<number> {
-  if (outputBytes(output) === 4) {
+  if (outputBytes({ output, bias: false }) === 4) {
     const numbers = new Float32Array(count);
     buffer.read(numbers);
     return numbers;
@@ -77,7 +78,10 @@ describe('a product', () => {
       const { bits, numbers } = activations(random, type, m * k);
       const before = random.fillNormal(new Float32Array(m * n));
       using x = upload(device, bits);
-      using y = upload(device, output === 'add-f32' ? before : new Uint8Array(m * n * outputBytes(output)).fill(0xff));
+      using y = upload(
+        device,
+        output === 'add-f32' ? before : new Uint8Array(m * n * outputBytes({ output, bias: false })).fill(0xff),
+      );
       product.bind({ x, y, tokens: m, epilogue }).launch();
       const expected = marlinReference(numbers, m, matrix).map(
         (sum, i) => sum + (epilogue.bias ? bias[i % n]! : 0) + (output === 'add-f32' ? before[i]! : 0),

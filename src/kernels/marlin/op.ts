@@ -149,7 +149,7 @@ export class MarlinProduct implements Disposable {
     const chosen = candidate ?? kernels.plan(this.problem(tokens)).chosen;
     this.checkEpilogue(epilogue);
     need(`x of ${name}`, x, tokens * weights.k * HALF_BYTES);
-    need(`y of ${name}`, y, tokens * weights.n * outputBytes(epilogue.output));
+    need(`y of ${name}`, y, tokens * weights.n * outputBytes(epilogue));
     if (workspace !== undefined) need(`the workspace of ${name}`, workspace, chosen.workspaceBytes);
     return kernels.kernelOf(chosen, weights, epilogue).bind(chosen.grid, {
       weights,

@@ -16,7 +16,7 @@ import {
   scaledBf16,
   scaledF16,
 } from './codec.ts';
-import { randomCoded } from './coded.fixture.ts';
+import { randomCoded } from './coded.ts';
 import { codePlace, packedBytes, scalePlace, STRIP_K, STRIP_ROWS, stripBytes } from './layout.ts';
 import { type CodedMatrix, pack, unpack } from './pack.ts';
 

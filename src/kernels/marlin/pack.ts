@@ -48,8 +48,10 @@ const TOP_EXPONENT = 14;
 export const SYMMETRIC_ZERO = 8;
 
 /** How a group of any size is packed. Errors: 'group-unsupported' when it neither divides 128 nor is a multiple of it, or is below 32. */
-export function schemeOf(name: string, { group, columns, zeroPoints }: CodedMatrix): Scheme {
-  const asymmetric = zeroPoints !== null;
+export function schemeOf(
+  name: string,
+  { group, columns, asymmetric }: { readonly group: number; readonly columns: number; readonly asymmetric: boolean },
+): Scheme {
   for (const size of [32, 64, 128] as const) if (group === size) return { group: size, zeroPoints: asymmetric };
   // One scale a channel, or several strips to a group.
   if (group === columns || group % STRIP_K === 0) return { group: STRIP_K, zeroPoints: asymmetric };
@@ -71,7 +73,7 @@ export function pack(
   const words = Math.ceil(columns / 8);
   if (!Number.isInteger(groups) || packed.length !== rows * words || matrix.scales.length !== rows * groups)
     throw new RangeError(`${name}: ${rows} x ${columns} in groups of ${group}, and arrays of other lengths`);
-  const scheme = schemeOf(name, matrix);
+  const scheme = schemeOf(name, { group, columns, asymmetric: matrix.zeroPoints !== null });
   const size = { n: rows, k: columns };
   const strips = new Uint8Array(packedBytes(size, scheme));
   const view = new DataView(strips.buffer);

@@ -66,6 +66,12 @@ describe('made-up families', () => {
     }
   });
 
+  test('a family may refuse for a reason of its own', () => {
+    const refusing = family('a', [1], { refusal: ({ n }) => (n % 3 === 0 ? null : 'n is no multiple of 3') });
+    assert.deepEqual(plan([refusing, family('b', [2])]).excluded, [{ family: 'a', reason: 'n is no multiple of 3' }]);
+    assert.equal(plan([refusing, family('b', [2])], {}, { n: 24 }).chosen.kernel, 'a');
+  });
+
   test('what was measured wins over what is cheaper by estimate; a measurement of what is not there does not', () => {
     const families = [family('a', [6, 9])];
     const measured = (tiling: string) =>

@@ -69,10 +69,16 @@ export function checkProblem({ m, n, k }: Problem): void {
   if (k % K_MULTIPLE !== 0) throw errors.productShapeInvalid(m, n, k, `k is no multiple of ${K_MULTIPLE}`);
 }
 
-function exclusion({ needs, tokens: [least, most] }: Family, { m }: Problem, { arch }: DeviceFacts): string | null {
-  if (!has(arch, needs)) return `it needs ${needs}, and this is ${arch}`;
+function exclusion(
+  { needs, tokens: [least, most], refusal }: Family,
+  problem: Problem,
+  facts: DeviceFacts,
+): string | null {
+  const { m } = problem;
+  if (!has(facts.arch, needs)) return `it needs ${needs}, and this is ${facts.arch}`;
   if (m < least) return `it is for ${least} tokens and more, not for ${m}`;
-  return m > most ? `it is for at most ${most} tokens, not for ${m}` : null;
+  if (m > most) return `it is for at most ${most} tokens, not for ${m}`;
+  return refusal?.(problem, facts) ?? null;
 }
 
 function reasonOf({ cost }: Candidate, chosen: Candidate, byMeasurement: boolean): string {

@@ -3,9 +3,10 @@ import { bf16ToNumber, numberToBf16, numberToF16 } from '../../base/f16.ts';
 import { Random } from '../../base/random.ts';
 import { relativeError } from '../../base/stats.ts';
 import { type Entry, entry, type Example, example } from '../entry.ts';
+import { randomCoded } from './coded.ts';
 import type { Epilogue } from './epilogue.ts';
-import { type MatrixSize, packedBytes, rowTiles, STRIP_ROWS } from './layout.ts';
-import { type CodedMatrix, type HalfType, pack } from './pack.ts';
+import { type MatrixSize, rowTiles, STRIP_ROWS } from './layout.ts';
+import { type HalfType, pack } from './pack.ts';
 import { marlinReference } from './reference.ts';
 import { marlinSimple } from './simple.ts';
 
@@ -37,16 +38,20 @@ function ofShape(of: Sized): Example {
     grid: [rowTiles(weights), Math.ceil(m / 8)],
     args: (seed) => {
       const random = new Random(seed);
-      const { strips, factors } = pack('w', randomMatrix(random, of), type);
+      const { strips, factors } = pack(
+        'w',
+        randomCoded(random, { rows: n, columns: k, zeroPoints, ...(of.group === null ? {} : { group: of.group }) }),
+        type,
+      );
       const toBits = type === 'f16' ? numberToF16 : numberToBf16;
       const x = Uint16Array.from({ length: m * k }, () => toBits(random.normal()));
-      const words = new Uint32Array(strips.buffer, 0, packedBytes(weights, scheme) / 4);
+      const words = new Uint32Array(strips.buffer);
       return {
         strips: words,
         factors,
         bias: new Float32Array(rowTiles(weights) * STRIP_ROWS),
         x,
-        y: new Float32Array(m * n).fill(Number.NaN),
+        y: new Uint8Array(4 * m * n).fill(0xff),
         m,
       };
     },
@@ -54,20 +59,7 @@ function ofShape(of: Sized): Example {
       const numbers = type === 'f16' ? new Float16Array(x.buffer) : Float32Array.from(x, bf16ToNumber);
       const matrix = { ...weights, strips: new Uint8Array(strips.buffer), factors };
       // Codes are exact in both types; sums are in f32.
-      return { error: relativeError(y, marlinReference(numbers, m, matrix)), bound: 1e-5 };
+      return { error: relativeError(new Float32Array(y.buffer), marlinReference(numbers, m, matrix)), bound: 1e-5 };
     },
   });
-}
-
-function randomMatrix(random: Random, { n, k, group, zeroPoints }: Sized): CodedMatrix {
-  const scales = (n * k) / (group ?? k);
-  return {
-    rows: n,
-    columns: k,
-    group: group ?? k,
-    packed: Uint32Array.from({ length: n * Math.ceil(k / 8) }, () => random.u32()),
-    scales: Uint16Array.from({ length: scales }, () => numberToF16(0.002 + 0.018 * random.uniform())),
-    scaleDtype: 'F16',
-    zeroPoints: zeroPoints ? Uint8Array.from({ length: scales }, () => 4 + random.integer(8)) : null,
-  };
 }

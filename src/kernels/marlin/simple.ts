@@ -5,9 +5,9 @@ import { kernel, type Params } from '../../ptx/kernel.ts';
 import { rows } from '../../ptx/layout.ts';
 import type { Program } from '../../ptx/program.ts';
 import type { K } from '../../ptx/trace.ts';
-import { type B32, bf16x2, type F32, half2 } from '../../ptx/values.ts';
-import { constantBf16, constantF16, rawBf16, rawCodec, rawF16 } from './codec.ts';
-import { type Epilogue, outputParam, storeOutput, withBias } from './epilogue.ts';
+import { type B32, f32 } from '../../ptx/values.ts';
+import { type RawHalves, rawCodec, rawHalves } from './codec.ts';
+import { type Epilogue, store } from './epilogue.ts';
 import { type Family, runnable, type WeightShape } from './family.ts';
 import {
   CODE_BYTES,
@@ -21,7 +21,7 @@ import {
   stripBytes,
   stripsAlongK,
 } from './layout.ts';
-import { SYMMETRIC_ZERO } from './pack.ts';
+import { type HalfType, SYMMETRIC_ZERO } from './pack.ts';
 
 /** Columns of the matrix instruction. */
 const TOKENS = 8;
@@ -29,30 +29,37 @@ const WORD_BYTES = 4;
 
 export type SimpleParams = {
   readonly strips: 'b32*';
+  /** [n padded to 16] */
   readonly factors: 'f32*';
+  /** [n]; not read without a bias. */
   readonly bias: 'f32*';
+  /** [m, k] */
   readonly x: 'b16*';
-  readonly y: 'b16*' | 'f32*';
+  /** [m, n] of the epilogue's type. */
+  readonly y: 'u8*';
   readonly m: 'u32';
 };
 
 /** Grid: row tiles x tiles of 8 tokens. k must be even. */
 export function marlinSimple(weights: WeightShape, epilogue: Epilogue): Program<SimpleParams> {
+  return weights.type === 'f16' ? build(weights, epilogue, rawHalves.f16) : build(weights, epilogue, rawHalves.bf16);
+}
+
+function build<T extends HalfType>(
+  weights: WeightShape,
+  epilogue: Epilogue,
+  halves: RawHalves<T>,
+): Program<SimpleParams> {
   const { n, k: columns, scheme, type } = weights;
   const [strips, stepsOfGroup] = [stripsAlongK(weights), scheme.group / STEP_K];
-  const params: SimpleParams = {
-    strips: 'b32*',
-    factors: 'f32*',
-    bias: 'f32*',
-    x: 'b16*',
-    y: outputParam(epilogue.output),
-    m: 'u32',
-  };
+  const { factors: rawFactors, bias: rawBias } = rawCodec[type];
+  const params: SimpleParams = { strips: 'b32*', factors: 'f32*', bias: 'f32*', x: 'b16*', y: 'u8*', m: 'u32' };
   return kernel({ name: 'marlin_simple', threads: 32, params }, (k, p) => {
     const [g, c] = [k.lane.div(4), k.lane.mod(4)];
-    const firstToken = k.cta.y.mul(TOKENS);
     // Tokens behind the last are computed as copies of that, and not stored.
-    const ownX = p.x.at(firstToken.add(g).min(p.m.sub(1)).mul(columns));
+    const token = k.cta.y.mul(TOKENS).add(g).min(p.m.sub(1));
+    const ownX = p.x.at(token.mul(columns));
+    const ones = halves.constant(k, [1 / rawFactors[0], 1 / rawFactors[1]]);
     const total = k.accumulator();
 
     k.loop(0, strips, 1, (strip) => {
@@ -65,113 +72,72 @@ export function marlinSimple(weights: WeightShape, epilogue: Epilogue): Program<
       const codes = [0, HALF_STRIP_BYTES].flatMap((half) =>
         k.ldGlobal(words.at(k.lane.mul(4).add(half / WORD_BYTES)), 4),
       );
+      const pairOfX = (column: ReturnType<typeof strip.add>): B32 => {
+        if (columns % STRIP_K === 0) return k.ldGlobal(ownX.at(column), 1)[0]!;
+        // Behind the matrix the weights are 0, but what lies there may be no number.
+        const [pair] = k.ldGlobal(ownX.at(column.min(columns - 2)), 1);
+        return k.select(column.lt(columns), pair!, pair!.and(0));
+      };
       for (let group = 0; group < STRIP_K / scheme.group; group++) {
         const pairs = words.at(g.add((CODE_BYTES + group * groupBytes(scheme)) / WORD_BYTES));
-        const [scales] = k.ldGlobal(pairs, 1);
-        const zeros = scheme.zeroPoints ? k.ldGlobal(pairs.at(ROW_PAIRS_BYTES / WORD_BYTES), 1)[0]! : null;
-        const sums = k.accumulator();
+        const scales = halves.toF32(k.ldGlobal(pairs, 1)[0]!);
+        const zeros = scheme.zeroPoints
+          ? halves.toF32(k.ldGlobal(pairs.at(ROW_PAIRS_BYTES / WORD_BYTES), 1)[0]!)
+          : ([f32(SYMMETRIC_ZERO), f32(SYMMETRIC_ZERO)] as const);
+        // Raw codes are too large by the same number for all k of a group: that times the sum of x comes off afterwards.
+        const [raw, sumOfX] = [k.accumulator(), k.accumulator()];
         for (let i = 0; i < stepsOfGroup; i++) {
           const step = group * stepsOfGroup + i;
           const first = strip
             .mul(STRIP_K)
             .add(c.mul(2))
             .add(step * STEP_K);
-          const load = (at: number): B32 => {
-            const column = first.add(at);
-            if (columns % STRIP_K === 0) return k.ldGlobal(ownX.at(column), 1)[0]!;
-            // Behind the matrix the weights are 0, but what lies there may be no number.
-            const [pair] = k.ldGlobal(ownX.at(column.min(columns - 2)), 1);
-            return k.select(column.lt(columns), pair!, pair!.and(0));
-          };
-          multiply(k, type, sums, codes[step]!, zeros, [load(0), load(8)]);
+          const b = halves.fragB(k, pairOfX(first), pairOfX(first.add(8)));
+          k.mma(raw, halves.raw(k, codes[step]!), b);
+          k.mma(sumOfX, ones, b);
         }
-        const scaleOf = scalesOf(type, scales!);
-        for (const [j, sum] of total.values.entries()) sum.set(sums.values[j]!.fma(scaleOf[j >> 1]!, sum));
+        for (const [j, sum] of total.values.entries()) {
+          const row = j >> 1;
+          const excess = zeros[row]!.add(rawBias);
+          const product = sumOfX.values[j]!.fma(excess.neg(), raw.values[j]!);
+          sum.set(product.fma(scales[row]!.mul(rawFactors[row]!), sum));
+        }
       }
     });
-    store(k, p, total);
+    storeTile(k, p, total, n, epilogue);
   });
-
-  /** Sums change places, so that 16 lanes store 16 channels of a token. */
-  function store(k: K, p: Params<SimpleParams>, total: FragC): void {
-    // The padding keeps both the fragments' stores and the loads of token t and t + 4 in different banks.
-    const tile = rows('f32', [TOKENS, STRIP_ROWS], 4);
-    const staged = k.shared(tile);
-    for (const [j, sum] of total.values.entries()) {
-      const at = tile.at(
-        k.lane
-          .mod(4)
-          .mul(2)
-          .add(j & 1),
-        k.lane.div(4).add(8 * (j >> 1)),
-      );
-      k.stShared(staged.at(at), [sum.asB32()]);
-    }
-    k.syncWarp();
-    const inTile = k.lane.mod(STRIP_ROWS);
-    const row = k.cta.x.mul(STRIP_ROWS).add(inTile);
-    for (let t = 0; t < TOKENS / 2; t++) {
-      const inTokens = k.lane
-        .div(STRIP_ROWS)
-        .mul(TOKENS / 2)
-        .add(t);
-      const token = k.cta.y.mul(TOKENS).add(inTokens);
-      const [sum] = k.ldShared(staged.at(tile.at(inTokens, inTile)), 1);
-      k.if(token.lt(p.m).and(row.lt(n)), () => {
-        const scaled = sum!.asF32().mul(k.ldF32(p.factors.at(row)));
-        const place = token.mul(n).add(row);
-        const to = p.y.elem === 'f32' ? p.y.at(place) : p.y.at(place);
-        storeOutput(k, epilogue.output, to, withBias(k, epilogue, scaled, p.bias, row));
-      });
-    }
-  }
 }
 
-/** sums += (codes - zero point) * x / factor, in two products: what the codes are too large by is subtracted as a fragment of its own. */
-function multiply(
-  k: K,
-  type: WeightShape['type'],
-  sums: FragC,
-  word: B32,
-  zeros: B32 | null,
-  [low, high]: readonly [B32, B32],
-): void {
-  const { factors, bias } = rawCodec[type];
-  const [row, below] = factors;
-  if (type === 'f16') {
-    const x = k.fragB([low.asF16x2(), high.asF16x2()]);
-    k.mma(sums, rawF16(k, word), x);
-    if (zeros === null) return k.mma(sums, constantF16(k, [-SYMMETRIC_ZERO / row, -SYMMETRIC_ZERO / below]), x);
-    const a = zeros
-      .permute(0, LOWER_TWICE)
-      .asF16x2()
-      .mul(half2(-1 / row));
-    const b = zeros
-      .permute(0, UPPER_TWICE)
-      .asF16x2()
-      .mul(half2(-1 / below));
-    return k.mma(sums, k.fragA([a, b, a, b]), x);
+/** Sums change places, so that 16 lanes store 16 channels of a token. */
+function storeTile(k: K, p: Params<SimpleParams>, total: FragC, n: number, epilogue: Epilogue): void {
+  // The padding keeps both the fragments' stores and the loads of token t and t + 4 in different banks.
+  const tile = rows('f32', [TOKENS, STRIP_ROWS], 4);
+  const staged = k.shared(tile);
+  for (const [j, sum] of total.values.entries()) {
+    const at = tile.at(
+      k.lane
+        .mod(4)
+        .mul(2)
+        .add(j & 1),
+      k.lane.div(4).add(8 * (j >> 1)),
+    );
+    k.stShared(staged.at(at), [sum.asB32()]);
   }
-  const x = k.fragBBf16([low.asBf16x2(), high.asBf16x2()]);
-  k.mma(sums, rawBf16(k, word), x);
-  if (zeros === null) return k.mma(sums, constantBf16(k, [-bias - SYMMETRIC_ZERO, -bias - SYMMETRIC_ZERO]), x);
-  const minus = (selector: number) => zeros.permute(0, selector).asBf16x2().fma(bf16x2(-1), bf16x2(-bias));
-  const [a, b] = [minus(LOWER_TWICE), minus(UPPER_TWICE)];
-  return k.mma(sums, k.fragABf16([a, b, a, b]), x);
-}
-
-/** One half of a word twice. */
-const LOWER_TWICE = 0x1010;
-const UPPER_TWICE = 0x3232;
-
-/** {S[g], S[g + 8]} as what sums of raw products are multiplied with. */
-function scalesOf(type: WeightShape['type'], pair: B32): readonly [F32, F32] {
-  const { factors } = rawCodec[type];
-  const [row, below] =
-    type === 'f16'
-      ? [pair.asF16x2().lower().f16ToF32(), pair.asF16x2().upper().f16ToF32()]
-      : [pair.asBf16x2().lowerToF32(), pair.asBf16x2().upperToF32()];
-  return [row.mul(factors[0]), below.mul(factors[1])];
+  k.syncWarp();
+  const inTile = k.lane.mod(STRIP_ROWS);
+  const row = k.cta.x.mul(STRIP_ROWS).add(inTile);
+  for (let t = 0; t < TOKENS / 2; t++) {
+    const inTokens = k.lane
+      .div(STRIP_ROWS)
+      .mul(TOKENS / 2)
+      .add(t);
+    const token = k.cta.y.mul(TOKENS).add(inTokens);
+    const sum = k.ldShared(staged.at(tile.at(inTokens, inTile)), 1)[0]!.asF32();
+    k.if(token.lt(p.m).and(row.lt(n)), () => {
+      const added = epilogue.bias ? k.ldF32(p.bias.at(row)) : f32(0);
+      store(k, epilogue, p.y, token.mul(n).add(row), sum.fma(k.ldF32(p.factors.at(row)), added));
+    });
+  }
 }
 
 /** A warp waits for each strip: about this long, and at most 32 of these CTAs live on a multiprocessor. */

@@ -1,4 +1,4 @@
-// Random 4-bit matrices for tests.
+// Random 4-bit matrices, for examples and tests.
 import { numberToBf16, numberToF16 } from '../../base/f16.ts';
 import type { Random } from '../../base/random.ts';
 import type { CodedMatrix } from './pack.ts';
