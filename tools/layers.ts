@@ -25,6 +25,7 @@ export const layers: Readonly<Record<string, Layer>> = {
   model: { number: 7 },
   engine: { number: 8 },
   server: { number: 9 },
+  bench: { number: 9 },
   cli: { number: 10 },
 };
 

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { SimulatedDevice } from '../../src/device/simulated.ts';
 import { normals, sampledError } from './data.ts';
 import { launchCosts } from './launch-cost.ts';
-import { commit } from './machine.ts';
+import { commit } from '../../src/bench/machine.ts';
 import { measureProduct, setCount } from './product.ts';
 import { type Contender, variants } from './variants.ts';
 

@@ -6,9 +6,9 @@ import { MarlinError } from '../../src/base/errors.ts';
 import { table } from '../../src/cli/table.ts';
 import { openNvidia } from '../../src/device/nvidia.ts';
 import type { Shape } from '../../src/kernels/dense16/kernel.ts';
-import { type Cublas, openCublas } from '../baselines/cublas.ts';
+import { type Cublas, openCublas } from '../../src/bench/cublas.ts';
 import { launchCosts } from './launch-cost.ts';
-import { machine } from './machine.ts';
+import { machine } from '../../src/bench/machine.ts';
 import { measureProduct, type ProductResult } from './product.ts';
 import { type Contender, variants, type Weights } from './variants.ts';
 

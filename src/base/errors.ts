@@ -561,6 +561,44 @@ export const errors = {
       'Prune it first, so that at most two of every four consecutive values of a row remain; or use the dense product.',
     ),
 
+  // ---- the 4-bit product
+  productShapeInvalid: (m: number, n: number, k: number, why: string): MarlinError =>
+    new MarlinError(
+      'product-shape-invalid',
+      `A 4-bit product of ${m} tokens, ${n} output and ${k} input channels cannot be computed: ${why}.`,
+      'Give at least one token, and whole numbers of channels, input channels a multiple of 8.',
+    ),
+  productUnsupported: (m: number, n: number, k: number, arch: string, reasons: readonly string[]): MarlinError =>
+    new MarlinError(
+      'product-unsupported',
+      `No kernel computes the 4-bit product of ${m} tokens, ${n} output and ${k} input channels on ${arch} (${reasons.join('; ')}).`,
+      'Split the tokens into smaller products, or use another GPU.',
+    ),
+  matrixInvalid: (name: string, why: string): MarlinError =>
+    new MarlinError(
+      'packed-matrix-invalid',
+      `The packed matrix ${name} is not whole: ${why}.`,
+      'Pack it again from the checkpoint.',
+    ),
+  biasInvalid: (name: string, expected: number, found: number): MarlinError =>
+    new MarlinError(
+      'bias-invalid',
+      `The bias of ${name} has ${found} values; the matrix has ${expected} output channels.`,
+      'Check that bias and weight are of the same layer.',
+    ),
+  epilogueInvalid: (name: string, why: string): MarlinError =>
+    new MarlinError(
+      'epilogue-invalid',
+      `The product with ${name} cannot be stored like that: ${why}.`,
+      'Choose an output of the type of the weights, or f32; give the bias when the matrix is loaded.',
+    ),
+  bufferTooSmall: (what: string, needed: number, found: number): MarlinError =>
+    new MarlinError(
+      'buffer-too-small',
+      `The buffer for ${what} has ${found} bytes; ${needed} are needed.`,
+      'Allocate a larger buffer, or compute fewer tokens at a time.',
+    ),
+
   // ---- kernels of the catalogue
   kernelNameUnknown: (name: string, near: readonly string[]): MarlinError =>
     new MarlinError(

@@ -50,6 +50,8 @@ const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   'kernel print': ['vector-add'],
   'kernel simulate': ['vector-add'],
   'kernel draw': ['vector-add'],
+  'bench plot': ['x.json'],
+  'kernel plan': ['--m', '1', '--n', '64', '--k', '64'],
 };
 
 describe('what is asked of the program itself', () => {
@@ -175,8 +177,16 @@ describe('flag values', () => {
     '--method': ['', 'awq', 'RTN'],
     '--group': ['', 'row', '-128', '0', '4', '12', '64.5'],
     '--clip': ['', 'max', 'MSE'],
+    '--dtype': ['', 'f32', 'F16', 'half'],
+    '--m': counts,
+    '--n': counts,
+    '--k': counts,
+    '--shapes': ['', ' ', 'llama', '4096', '100x64', '128x20', '128x64,'],
+    '--gpu': ['', 'first', '-1', '0.5', '256'],
+    '--output': ['', ' '],
+    '--multiprocessors': [...counts, '10001'],
   };
-  const ANYTHING = ['--system', '--example'];
+  const ANYTHING = ['--system', '--example', '--tuned'];
 
   test('every flag that takes a value is in this table', () => {
     const taking = named.flatMap(optionsOf).filter((option) => option.required || option.optional);

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { z } from 'zod';
 import { errors } from '../base/errors.ts';
+import { bench } from './bench.ts';
 import { chat } from './chat.ts';
 import { doctor } from './doctor.ts';
 import { evaluate } from './eval.ts';
@@ -15,7 +16,7 @@ import { createOutput, type Output, printJson, type Streams } from './output.ts'
 import { quantize } from './quantize.ts';
 import type { Verb } from './verb.ts';
 
-export const verbs: readonly Verb[] = [generate, chat, quantize, evaluate, inspect, kernel, doctor];
+export const verbs: readonly Verb[] = [generate, chat, quantize, evaluate, inspect, kernel, bench, doctor];
 
 const JSON_FLAG = ['--json', 'print one JSON object on standard output and nothing else there'] as const;
 

@@ -6,6 +6,8 @@ import { marlinAmpereEntry } from './marlin/ampere/entry.ts';
 import { marlinStepsEntry } from './marlin/levels/entry.ts';
 import { streamEntry } from './marlin/stream/entry.ts';
 import { marlinTileEntry } from './marlin/tile/entry.ts';
+import { marlinSimpleEntry } from './marlin/simple-entry.ts';
+import { readBulkEntry, readEntry } from './read/entry.ts';
 import { sparse16Entry } from './sparse16/entry.ts';
 import { vectorAddEntry } from './vector-add/entry.ts';
 
@@ -14,8 +16,11 @@ export const catalogue: readonly Entry[] = [
   dense16Entry,
   dense16WgmmaEntry,
   sparse16Entry,
+  marlinSimpleEntry,
   streamEntry,
   marlinStepsEntry,
   marlinAmpereEntry,
   marlinTileEntry,
+  readEntry,
+  readBulkEntry,
 ];

@@ -202,3 +202,13 @@ describe('what is refused while the kernel is built', () => {
     assert.equal(typeof refused, 'function');
   });
 });
+
+test('operations of one name are not taken for each other: the halves of a word', () => {
+  let same = true;
+  kernel({ name: 'halves', threads: 32, params: { x: 'b32*' } }, (k, { x }) => {
+    const pair = k.ldGlobal(x, 1)[0]!.asF16x2();
+    same = pair.lower().operand === pair.upper().operand;
+    assert.equal(pair.lower().operand, pair.lower().operand);
+  });
+  assert.equal(same, false);
+});

@@ -1,6 +1,5 @@
 // marlin kernel draw: the layouts and fragments of a kernel, as text or as SVG files.
-import { randomBytes } from 'node:crypto';
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { writing } from '../../formats/files.ts';
@@ -8,6 +7,7 @@ import type { Entry } from '../../kernels/entry.ts';
 import { path } from '../flags.ts';
 import type { Output } from '../output.ts';
 import type { Verb } from '../verb.ts';
+import { writeWhole } from '../write.ts';
 import { findEntry } from './pick.ts';
 
 interface DrawFlags {
@@ -38,19 +38,6 @@ function slug(title: string): string {
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-|-$/g, '');
-}
-
-/** A file that is there complete or not at all. Errors: `output-unwritable`. */
-function writeWhole(file: string, text: string): void {
-  const temporary = `${file}.${randomBytes(4).toString('hex')}.partial`;
-  writing(file, () => {
-    try {
-      writeFileSync(temporary, text);
-      renameSync(temporary, file);
-    } finally {
-      rmSync(temporary, { force: true });
-    }
-  });
 }
 
 export function drawVerb(entries: readonly Entry[]): Verb {

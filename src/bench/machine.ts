@@ -2,13 +2,14 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { versionText } from '../../src/cuda/driver.ts';
-import type { NvidiaDevice } from '../../src/device/nvidia.ts';
+import { versionText } from '../cuda/driver.ts';
+import type { NvidiaDevice } from '../device/nvidia.ts';
 
 const QUERY = 'driver_version,clocks.sm,clocks.mem,clocks.max.sm,power.draw,power.limit,temperature.gpu';
 
-/** Written by tools/gpu-bundle.ts; a checkout has git instead. */
-const COMMIT_FILE = join(import.meta.dirname, '..', '..', 'COMMIT');
+const ROOT = join(import.meta.dirname, '..', '..');
+/** Written by tools/gpu-bundle.ts; a checkout has git instead, and an installed package neither. */
+const COMMIT_FILE = join(ROOT, 'COMMIT');
 
 export interface Machine {
   readonly gpu: string;
@@ -42,9 +43,10 @@ function state(): Machine['state'] {
 
 export function commit(): string | null {
   if (existsSync(COMMIT_FILE)) return readFileSync(COMMIT_FILE, 'utf8').trim();
+  if (!existsSync(join(ROOT, '.git'))) return null;
   const { status, stdout } = spawnSync('git', ['describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'], {
     encoding: 'utf8',
-    cwd: import.meta.dirname,
+    cwd: ROOT,
   });
   return status === 0 ? stdout.trim() : null;
 }

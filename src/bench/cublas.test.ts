@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import koffi from 'koffi';
-import { openContext } from '../../src/cuda/context.ts';
-import { createFake } from '../../src/cuda/fake.ts';
-import { compileC, toolkit } from '../../src/cuda/toolkit.fixture.ts';
-import { NvidiaDevice } from '../../src/device/nvidia.ts';
+import { openContext } from '../cuda/context.ts';
+import { createFake } from '../cuda/fake.ts';
+import { compileC, toolkit } from '../cuda/toolkit.fixture.ts';
+import { NvidiaDevice } from '../device/nvidia.ts';
 import { candidates, openCublas } from './cublas.ts';
 
 const skip = toolkit.missing ?? false;

@@ -3,10 +3,10 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import koffi from 'koffi';
-import { errors } from '../../src/base/errors.ts';
-import { allocate } from '../../src/cuda/memory.ts';
-import type { DeviceBuffer } from '../../src/device/device.ts';
-import type { NvidiaDevice } from '../../src/device/nvidia.ts';
+import { errors } from '../base/errors.ts';
+import { allocate } from '../cuda/memory.ts';
+import type { DeviceBuffer } from '../device/device.ts';
+import type { NvidiaDevice } from '../device/nvidia.ts';
 
 // cublas_api.h and library_types.h.
 const CUBLAS_OP_N = 0;
