@@ -4,7 +4,7 @@ import { dense16WgmmaEntry } from './dense16/wgmma-entry.ts';
 import type { Entry } from './entry.ts';
 import { marlinAmpereEntry } from './marlin/ampere/entry.ts';
 import { marlinStepsEntry } from './marlin/levels/entry.ts';
-import { streamEntry } from './marlin/stream-entry.ts';
+import { streamEntry } from './marlin/stream/entry.ts';
 import { sparse16Entry } from './sparse16/entry.ts';
 import { vectorAddEntry } from './vector-add/entry.ts';
 
