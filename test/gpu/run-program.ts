@@ -23,7 +23,10 @@ export function launchOnDevice<S extends ParamSpec>(
     back.push(() => buffer.read(data));
     return buffer;
   };
-  for (const [name, arg] of args) {
+  // What a check needs besides stays here.
+  for (const name of Object.keys(program.params)) {
+    const arg = args.get(name);
+    if (arg === undefined) continue;
     if (typeof arg === 'number') values[name] = arg;
     else if ('data' in arg) values[name] = { ...arg, buffer: upload(name, arg.data) };
     else values[name] = upload(name, arg);
