@@ -1,7 +1,25 @@
 // Every kernel of the repository, by name: what `marlin kernel` lists, and what is assembled and simulated as a whole.
+import { activationEntry } from './activation/entry.ts';
+import { attentionCombineEntry, attentionDecodeEntry, attentionPrefillEntry } from './attention/entry.ts';
 import { dense16Entry } from './dense16/entry.ts';
 import { dense16WgmmaEntry } from './dense16/wgmma-entry.ts';
+import { embeddingEntry } from './embedding/entry.ts';
 import type { Entry } from './entry.ts';
+import { normEntry } from './norm/entry.ts';
+import { ropeEntry } from './rope/entry.ts';
+import { samplingEntry } from './sampling/entry.ts';
 import { vectorAddEntry } from './vector-add/entry.ts';
 
-export const catalogue: readonly Entry[] = [vectorAddEntry, dense16Entry, dense16WgmmaEntry];
+export const catalogue: readonly Entry[] = [
+  vectorAddEntry,
+  dense16Entry,
+  dense16WgmmaEntry,
+  embeddingEntry,
+  normEntry,
+  ropeEntry,
+  attentionDecodeEntry,
+  attentionCombineEntry,
+  attentionPrefillEntry,
+  activationEntry,
+  samplingEntry,
+];

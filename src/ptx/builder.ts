@@ -98,7 +98,8 @@ export class Builder {
       this.emit(op, [fresh], src);
       return fresh;
     }
-    const key = `${op.name} ${src.map((operand) => (isReg(operand) ? `r${operand.id}` : String(operand.bits))).join(' ')} ${op.dst[0]!}`;
+    // Not by name: instructions may share one, such as the two that take a half out of a word.
+    const key = `${numberOf(op)} ${src.map((operand) => (isReg(operand) ? `r${operand.id}` : String(operand.bits))).join(' ')}`;
     for (let scope: Scope | null = this.scope; scope !== null; scope = scope.parent) {
       const found = this.known.get(scope)?.get(key);
       if (found !== undefined) return found;
@@ -148,6 +149,17 @@ export class Builder {
       where,
     );
   }
+}
+
+const numbers = new WeakMap<Op, number>();
+let counted = 0;
+
+/** Tells instructions apart. */
+function numberOf(op: Op): number {
+  const known = numbers.get(op);
+  if (known !== undefined) return known;
+  numbers.set(op, ++counted);
+  return counted;
 }
 
 function moveFor(cls: RegClass): Op {

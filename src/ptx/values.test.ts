@@ -167,3 +167,11 @@ describe('what is refused while the kernel is built', () => {
     assert.equal(typeof refused, 'function');
   });
 });
+
+test('the halves of a word are two values, though one instruction spells the same as the other', () => {
+  kernel({ name: 'halves', threads: 32, params: { x: 'f16*' } }, (k, { x }) => {
+    const pair = k.ldGlobal(x, 1)[0]!.asF16x2();
+    assert.notDeepEqual(pair.lower().operand, pair.upper().operand);
+    assert.deepEqual(pair.lower().operand, pair.lower().operand);
+  });
+});
