@@ -15,22 +15,6 @@ export function normals(count: number, seed: number): Float16Array {
   return values;
 }
 
-/** A copy in which of each four the two largest are kept and the others are 0, as 2:4 sparsity has it; of equals the first stays. */
-export function prune(values: Float16Array): Float16Array {
-  const bits = new Uint16Array(values.buffer, values.byteOffset, values.length);
-  const pruned = new Uint16Array(bits);
-  // Without its sign, the pattern of an f16 is larger when the number is.
-  const size = (index: number): number => bits[index]! & 0x7fff;
-  for (let at = 0; at < bits.length; at += 4) {
-    for (let i = at; i < at + 4; i++) {
-      let before = 0;
-      for (let j = at; j < at + 4; j++) if (size(j) > size(i) || (size(j) === size(i) && j < i)) before++;
-      if (before >= 2) pruned[i] = 0;
-    }
-  }
-  return new Float16Array(pruned.buffer);
-}
-
 const SAMPLES = 256;
 
 /** ||C - A B^T|| / ||A B^T|| over sampled outputs; NaN if any output at all is one, as those are that were filled so and not written. */

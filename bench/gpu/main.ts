@@ -38,7 +38,7 @@ const { state, ...facts } = machine(device);
 console.log('C = A B^T in f16 with f32 sums, random data, buffers that rotate past the L2 cache, medians');
 console.log(
   table(
-    ['M x N x K', 'B', 'by', 'us', 'TFLOP/s', 'x cuBLAS', 'relative error'],
+    ['M x N x K', 'A', 'by', 'us', 'TFLOP/s', 'x cuBLAS', 'relative error'],
     products.map(({ shape, weights, name, microseconds, teraflops, speedup, error, ok }) => [
       `${shape.m} x ${shape.n} x ${shape.k}`,
       weights,

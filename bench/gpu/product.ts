@@ -3,7 +3,8 @@
 import { median } from '../../src/base/stats.ts';
 import type { Device, DeviceBuffer, DeviceFacts, DeviceGraph } from '../../src/device/device.ts';
 import type { Shape } from '../../src/kernels/dense16/kernel.ts';
-import { normals, prune, sampledError } from './data.ts';
+import { prune } from '../../src/kernels/sparse16/pack.ts';
+import { normals, sampledError } from './data.ts';
 import type { Contender, Operands, Weights } from './variants.ts';
 
 export interface ProductResult {
@@ -56,13 +57,13 @@ export function measureProduct(
     buffer.write(data);
     return buffer;
   };
-  const hostA = normals(m * k, seed);
-  const dense = normals(n * k, seed + 1);
-  const hostB = weights === '2:4' ? prune(dense) : dense;
+  const dense = normals(m * k, seed);
+  const hostA = weights === '2:4' ? prune(dense, { m, k }) : dense;
+  const hostB = normals(n * k, seed + 1);
   const poison = new Uint16Array(m * n).fill(0xffff);
   const sets = Array.from({ length: setCount(device.facts, shape) }, (): Operands => {
     const [A, B, C] = [upload('A', hostA), upload('B', hostB), upload('C', poison)];
-    return { shape, A, B, C, hostB, upload };
+    return { shape, A, B, C, hostA, upload };
   });
   const flops = 2 * m * n * k;
   const rounds = Math.ceil(Math.max(LEAST_LAUNCHES, graphFlops / flops) / sets.length);

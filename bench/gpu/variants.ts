@@ -4,6 +4,8 @@ import { runsOn } from '../../src/device/parameters.ts';
 import { dense16, type Shape, TILE } from '../../src/kernels/dense16/kernel.ts';
 import { planDense16 } from '../../src/kernels/dense16/plan.ts';
 import { dense16Wgmma } from '../../src/kernels/dense16/wgmma.ts';
+import { sparse16, TILE as SPARSE_TILE } from '../../src/kernels/sparse16/kernel.ts';
+import { pack } from '../../src/kernels/sparse16/pack.ts';
 import type { ParamSpec, Program } from '../../src/ptx/program.ts';
 
 /** C [m, n] = A [m, k] * B [n, k]^T, all f16 by rows. */
@@ -12,13 +14,13 @@ export interface Operands {
   readonly A: DeviceBuffer;
   readonly B: DeviceBuffer;
   readonly C: DeviceBuffer;
-  /** B on the host, for who takes it in another form. */
-  readonly hostB: Float16Array;
+  /** A on the host, for who takes it in another form. */
+  readonly hostA: Float16Array;
   /** A new buffer with these contents; it lives as long as the measurement. */
   readonly upload: (label: string, data: ArrayBufferView) => DeviceBuffer;
 }
 
-/** 'dense', or two of each four along k are not zero: those are measured with B pruned, and so is what they are compared with. */
+/** 'dense', or two of each four along k are not zero: those are measured with A pruned, and so is what they are compared with. */
 export type Weights = 'dense' | '2:4';
 
 /** Something that multiplies, ready for one shape. */
@@ -76,5 +78,15 @@ export const variants: readonly Variant[] = [
       B: { buffer: B, rows: n, columns: k },
       C: { buffer: C, rows: m, columns: n },
     }),
+  }),
+  variant({
+    name: 'sparse16',
+    weights: '2:4',
+    program: (shape) => sparse16(shape),
+    grid: ({ m, n }) => [m / SPARSE_TILE, n / SPARSE_TILE],
+    args: ({ shape: { m, k }, hostA, upload, B, C }) => {
+      const { kept, metadata } = pack(hostA, { m, k });
+      return { kept: upload('kept', kept), metadata: upload('metadata', metadata), B, C };
+    },
   }),
 ];

@@ -191,6 +191,18 @@ export const errors = {
       `A group of ${group} inputs is not supported.`,
       'Use a group that is a multiple of 8, such as 32, 64 or 128, or one per channel.',
     ),
+  groupUnpackable: (name: string, group: number): MarlinError =>
+    new MarlinError(
+      'group-unsupported',
+      `${name} has groups of ${group} inputs, which the packed form cannot hold.`,
+      'Use a group of 32, 64 or a multiple of 128, or one per channel.',
+    ),
+  scaleNotFinite: (name: string, row: number, group: number, found: number): MarlinError =>
+    new MarlinError(
+      'scale-not-finite',
+      `${name} has the scale ${found} in row ${row}, group ${group}.`,
+      'Quantize the original 16-bit model again; if it stays so, the model itself is broken.',
+    ),
   headDimUnsupported: (headDim: number): MarlinError =>
     new MarlinError(
       'head-dim-unsupported',
@@ -539,6 +551,14 @@ export const errors = {
       'simulation-findings',
       `The simulator found mistakes in the kernel ${kernel}:\n${findings.map((finding) => `  ${finding}\n`).join('')}On a GPU none of them would be told.`,
       'Mend the lines that are named.',
+    ),
+
+  // ---- sparse matrices
+  notTwoOfFour: (row: number, column: number, values: readonly number[]): MarlinError =>
+    new MarlinError(
+      'not-two-of-four',
+      `The matrix is not 2:4 sparse: row ${row} has more than two non-zero values in columns ${column} to ${column + 3} (${values.join(', ')}).`,
+      'Prune it first, so that at most two of every four consecutive values of a row remain; or use the dense product.',
     ),
 
   // ---- kernels of the catalogue

@@ -17,7 +17,7 @@ test('names and titles are for people to type and read', () => {
   }
 });
 
-for (const { name, examples } of catalogue) {
+for (const { name, examples, drawings } of catalogue) {
   describe(name, () => {
     const list = examples();
 
@@ -25,6 +25,16 @@ for (const { name, examples } of catalogue) {
       assert.ok(list.length > 0);
       assert.equal(new Set(list.map((one) => one.name)).size, list.length);
       for (const { program } of list) assert.ok(architecturesOf(program).length > 0);
+    });
+
+    test('draws pictures of different titles, in both forms', () => {
+      const pictures = drawings();
+      assert.equal(new Set(pictures.map(({ title }) => title)).size, pictures.length);
+      for (const { title, text: lines, svg } of pictures) {
+        assert.match(title, /^[A-Za-z].{5,60}$/);
+        assert.ok(lines.length > 0 && !lines.includes(title), title);
+        assert.ok(svg.startsWith('<svg') && svg.includes(title), title);
+      }
     });
 
     for (const one of list) {
@@ -70,6 +80,12 @@ test('program, arguments and check have to agree', () => {
     // @ts-expect-error -- there is no argument d
     check: ({ d }) => ({ error: Number(d), bound: 0 }),
   });
+});
+
+test('accesses that kernels draw are free of bank conflicts', () => {
+  const accesses = catalogue.flatMap(({ drawings }) => drawings()).filter(({ text: lines }) => lines.includes('turns'));
+  assert.ok(accesses.length > 0);
+  for (const { title, text: lines } of accesses) assert.ok(lines.includes('no conflicts'), title);
 });
 
 test('an entry has no drawings unless it says so', () => {

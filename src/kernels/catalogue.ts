@@ -8,6 +8,8 @@ import type { Entry } from './entry.ts';
 import { normEntry } from './norm/entry.ts';
 import { ropeEntry } from './rope/entry.ts';
 import { samplingEntry } from './sampling/entry.ts';
+import { streamEntry } from './marlin/stream-entry.ts';
+import { sparse16Entry } from './sparse16/entry.ts';
 import { vectorAddEntry } from './vector-add/entry.ts';
 
 export const catalogue: readonly Entry[] = [
@@ -22,4 +24,6 @@ export const catalogue: readonly Entry[] = [
   attentionPrefillEntry,
   activationEntry,
   samplingEntry,
+  sparse16Entry,
+  streamEntry,
 ];

@@ -1,5 +1,8 @@
 // How a kernel stands in the catalogue: examples that can be printed, assembled, run and checked without knowing their parameters.
 // Knows no kernel.
+import type { Drawing as Picture } from '../ptx/draw/drawing.ts';
+import { svg } from '../ptx/draw/svg.ts';
+import { text } from '../ptx/draw/text.ts';
 import type { ParamSpec, Program } from '../ptx/program.ts';
 import { type Args, simulate, type SimulateOptions, type Simulation } from '../sim/simulate.ts';
 
@@ -47,6 +50,11 @@ export interface Drawing {
   readonly title: string;
   readonly text: string;
   readonly svg: string;
+}
+
+/** A picture in both forms. */
+export function drawn(picture: Picture): Drawing {
+  return { title: picture.title, text: text({ ...picture, title: '' }), svg: svg(picture) };
 }
 
 export interface Entry {

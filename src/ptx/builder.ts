@@ -34,6 +34,17 @@ export function has(target: Target, needs: Target): boolean {
   return order.indexOf(target) >= order.indexOf(needs);
 }
 
+const numbers = new WeakMap<Op, number>();
+let operations = 0;
+
+/** Tells operations apart, also those of one spelling. An operation that is made anew each time is never the same. */
+function numberOf(op: Op): number {
+  const known = numbers.get(op);
+  if (known !== undefined) return known;
+  numbers.set(op, ++operations);
+  return operations;
+}
+
 interface Scope {
   readonly parent: Scope | null;
   readonly stmts: Stmt[];
@@ -98,7 +109,7 @@ export class Builder {
       this.emit(op, [fresh], src);
       return fresh;
     }
-    // Not by name: instructions may share one, such as the two that take a half out of a word.
+    // By the operation itself: taking either half of a word is one spelling.
     const key = `${numberOf(op)} ${src.map((operand) => (isReg(operand) ? `r${operand.id}` : String(operand.bits))).join(' ')}`;
     for (let scope: Scope | null = this.scope; scope !== null; scope = scope.parent) {
       const found = this.known.get(scope)?.get(key);
@@ -149,17 +160,6 @@ export class Builder {
       where,
     );
   }
-}
-
-const numbers = new WeakMap<Op, number>();
-let counted = 0;
-
-/** Tells instructions apart. */
-function numberOf(op: Op): number {
-  const known = numbers.get(op);
-  if (known !== undefined) return known;
-  numbers.set(op, ++counted);
-  return counted;
 }
 
 function moveFor(cls: RegClass): Op {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { conflictWays } from './banks.ts';
-import { type Layout, rows, type Span, swizzled } from './layout.ts';
+import { blocked, type Layout, rows, type Span, swizzled } from './layout.ts';
 import { elemBytes, type ElemType } from './program.ts';
 
 const elem = fc.constantFrom<ElemType>('u8', 'f16', 'bf16', 'b32', 'f32', 'u64');
@@ -45,6 +45,30 @@ describe('every layout gives each element a place of its own', () => {
         assert.equal(tile.count, tile.rows * tile.columns);
       }),
     );
+  });
+
+  test('blocked', () => {
+    const size = fc.integer({ min: 1, max: 6 });
+    fc.assert(
+      fc.property(elem, size, size, size, size, (elem, down, across, high, wide) => {
+        const tile = blocked(elem, [down * high, across * wide], [high, wide]);
+        assertBijection(tile);
+        assert.equal(tile.count, tile.rows * tile.columns);
+      }),
+    );
+  });
+});
+
+describe('blocks', () => {
+  test('lie in one piece, one behind another along the rows', () => {
+    const tile = blocked('b32', [4, 6], [2, 3]);
+    assert.deepEqual(places(tile).slice(0, 12), [0, 1, 2, 6, 7, 8, 3, 4, 5, 9, 10, 11]);
+    assert.equal(tile.index(2, 0), 12);
+  });
+
+  test('fill the shape, or are refused', () => {
+    assert.throws(() => blocked('b32', [4, 6], [3, 3]), RangeError);
+    assert.throws(() => blocked('b32', [4, 6], [2, 4]), RangeError);
   });
 });
 

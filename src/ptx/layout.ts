@@ -83,3 +83,25 @@ export function swizzled<T extends ElemType>(
     return panelled ? place.add(column.div(perSpan).mul(height * perSpan)) : place;
   });
 }
+
+/**
+ * Blocks of `block` elements one behind another, each by rows: what is used together lies together. Blocks follow each other as the elements of
+ * `rows` do. Errors: RangeError when the blocks do not fill the shape.
+ */
+export function blocked<T extends ElemType>(
+  elem: T,
+  shape: readonly [rows: number, columns: number],
+  block: readonly [rows: number, columns: number],
+): Layout<T> {
+  const [[height, width], [high, wide]] = [shape, block];
+  if (height % high !== 0 || width % wide !== 0)
+    throw new RangeError(`${height} x ${width} ${elem} are no whole blocks of ${high} x ${wide}`);
+  const blocks = rows(elem, [height / high, width / wide]);
+  const within = rows(elem, block);
+  return layout(elem, height, width, height * width, (row, column) =>
+    blocks
+      .at(row.div(high), column.div(wide))
+      .mul(within.count)
+      .add(within.at(row.mod(high), column.mod(wide))),
+  );
+}

@@ -15,6 +15,11 @@ export class Global<T extends ElemType> extends Value {
     this.elem = elem;
   }
 
+  /** The same address, where elements of another type lie. */
+  as<E extends ElemType>(elem: E): Global<E> {
+    return new Global(elem, this.operand, this.builder);
+  }
+
   /** The element `index` further on. */
   at(index: Int): Global<T> {
     const place = typeof index === 'number' ? u32(index) : index;

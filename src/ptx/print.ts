@@ -118,7 +118,7 @@ export function print(program: Program, options: PrintOptions = {}): string {
     ...(program.sharedBytes > 0 ? ['.extern .shared .align 1024 .b8 smem[];', ''] : []),
     `.visible .entry ${program.name}(`,
     params.join(',\n'),
-    `) .maxntid ${program.threads}${program.cluster > 1 ? ` .explicitcluster .reqnctapercluster ${program.cluster}` : ''}`,
+    `) .maxntid ${program.threads} .minnctapersm 1${program.cluster > 1 ? ` .explicitcluster .reqnctapercluster ${program.cluster}` : ''}`,
     '{',
     ...program.regs.map((reg) => `\t.reg .${reg.cls} ${name(reg)};`),
     '',

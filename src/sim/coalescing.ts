@@ -34,7 +34,10 @@ function counted(addresses: ArrayLike<number>): number {
   return seen.size;
 }
 
+/** Fewer than these are no matter: what a few lanes at an edge do. */
+const FEW = 8;
+
 /** Whether an access of `bytes` bytes a lane wastes more than three quarters of what is moved for it. */
 export function isUncoalesced({ lanes, sectors }: Touched, bytes: number): boolean {
-  return sectors > 4 * Math.ceil((lanes * bytes) / SECTOR);
+  return sectors > FEW && sectors > 4 * Math.ceil((lanes * bytes) / SECTOR);
 }

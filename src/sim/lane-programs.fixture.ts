@@ -10,13 +10,15 @@ import { K } from '../ptx/trace.ts';
 import { Global } from '../ptx/pointers.ts';
 import { B32, F32 } from '../ptx/values.ts';
 
-export type LaneParams = { readonly [P in 'a' | 'b' | 'c' | 'd' | 'out']: 'b32*' };
+export type LaneParams = { readonly [P in 'a' | 'b' | 'c' | 'd' | 'out' | 'high']: 'b32*' };
 const inputs = ['a', 'b', 'c', 'd'] as const;
 
-/** Instructions on 32-bit words; addresses are tested by every load. */
-export const laneOps: readonly Op[] = Object.values(lane).filter(
-  (op) => ![...op.dst, ...op.src].some((kind) => kind === 'u64' || kind === 'global'),
-);
+/** All but those on addresses, which loads try (instruction-programs/memory.fixture.ts). */
+export const laneOps: readonly Op[] = Object.values(lane).filter((op) => ![...op.dst, ...op.src].includes('global'));
+
+/** What each input holds: an operand, or half of one of 64 bits, the lower half first. */
+export const inputKinds = ({ src }: Pick<Op, 'src'>): readonly Kind[] =>
+  src.flatMap((kind) => (kind === 'u64' ? [kind, kind] : [kind]));
 
 /** How far the chip may be from the meaning: the errors that PTX ISA 9.7.3 states for .approx, as a share of the value. */
 export const tolerances: ReadonlyMap<Op, number> = new Map([
@@ -26,23 +28,32 @@ export const tolerances: ReadonlyMap<Op, number> = new Map([
   [lane.lg2F32, 2 ** -21],
 ]);
 
-/** out[thread] = op(a[thread], ...), one CTA of 256 threads at `cta * 256`. */
+/** out[thread] = op(a[thread], ...), one CTA of 256 threads at `cta * 256`; of 64 bits the upper word goes to high[thread]. */
 export function laneProgram(op: Op, name: string): Program<LaneParams> {
   const builder = new Builder('sm_90');
   const k = new K(builder);
   const pointer = (p: string): Global<'b32'> =>
     new Global('b32', builder.value(parameter(p, 'global', 'u64'), []), builder);
-  const pointers = new Map([...inputs, 'out' as const].map((p) => [p, pointer(p)]));
+  const pointers = new Map([...inputs, 'out' as const, 'high' as const].map((p) => [p, pointer(p)]));
   const at = k.cta.x.mul(256).add(k.thread);
-  const sources = op.src.map((kind, i) => operand(builder, kind, k.ldGlobal(pointers.get(inputs[i]!)!.at(at), 1)[0]!));
+  const input = inputs.values();
+  const next = (): B32 => k.ldGlobal(pointers.get(input.next().value ?? 'a')!.at(at), 1)[0]!;
+  const sources = op.src.map((kind) =>
+    kind === 'u64' ? builder.value(lane.wordsU64, [next().operand, next().operand]) : operand(builder, kind, next()),
+  );
   // Shifts by a constant table (lop3) and the like take an immediate: the last operand of lop3 must be one.
   if (op === lane.lop3) sources[3] = { bits: 0x6a };
   const result = builder.reg(classOf[op.dst[0]!]);
   builder.emit(op, [result], sources);
-  k.stGlobal(pointers.get('out')!.at(at), [word(builder, op.dst[0]!, result)]);
+  const store = (to: 'out' | 'high', kind: Kind, reg: Operand): void =>
+    k.stGlobal(pointers.get(to)!.at(at), [word(builder, kind, reg)]);
+  if (op.dst[0] === 'u64') {
+    store('out', 'u32', builder.value(lane.lowWord, [result]));
+    store('high', 'u32', builder.value(lane.highWord, [result]));
+  } else store('out', op.dst[0]!, result);
   return {
     name,
-    params: { a: 'b32*', b: 'b32*', c: 'b32*', d: 'b32*', out: 'b32*' },
+    params: { a: 'b32*', b: 'b32*', c: 'b32*', d: 'b32*', out: 'b32*', high: 'b32*' },
     threads: 256,
     cluster: 1,
     sharedBytes: 0,
@@ -91,7 +102,7 @@ const f32Edges = [
   88,
   -150,
 ];
-const intEdges = [0, 1, 2, 7, 31, 32, 33, 255, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0xffff_fffe, 0x0f0f_0f0f];
+const intEdges = [0, 1, 2, 7, 31, 32, 33, 63, 64, 255, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0xffff_fffe, 0x0f0f_0f0f];
 const halfEdges = [
   0,
   -0,
@@ -111,7 +122,7 @@ const halfEdges = [
 ];
 
 /** `count` words for an operand of a kind: all edges first, then random patterns, half of them of moderate size. */
-export function laneInputs(kind: Kind, count: number, random: Random): Uint32Array {
+function laneInputs(kind: Kind, count: number, random: Random): Uint32Array {
   const bits = new Uint32Array(count);
   const floats = new Float32Array(bits.buffer);
   for (let i = 0; i < count; i++) {
@@ -132,4 +143,11 @@ export function laneInputs(kind: Kind, count: number, random: Random): Uint32Arr
     } else bits[i] = edge ? intEdges[random.integer(intEdges.length)]! : random.u32();
   }
   return bits;
+}
+
+/** `count` words for each input, those that the operation does not read included. */
+export function laneArgs(op: Op, count: number, random: Random): Readonly<Record<'a' | 'b' | 'c' | 'd', Uint32Array>> {
+  const kinds = inputKinds(op);
+  const [a, b, c, d] = inputs.map((_, i) => laneInputs(kinds[i] ?? 'b32', count, random));
+  return { a: a!, b: b!, c: c!, d: d! };
 }

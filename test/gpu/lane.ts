@@ -2,7 +2,7 @@
 import type { Device } from '../../src/device/device.ts';
 import { Random } from '../../src/base/random.ts';
 import { f32 } from '../../src/ptx/arithmetic.ts';
-import { laneInputs, laneOps, laneProgram, tolerances } from '../../src/sim/lane-programs.fixture.ts';
+import { inputKinds, laneArgs, laneOps, laneProgram, tolerances } from '../../src/sim/lane-programs.fixture.ts';
 import { simulate } from '../../src/sim/simulate.ts';
 import { runOnDevice } from './run-program.ts';
 
@@ -17,20 +17,19 @@ const hex = (bits: number): string => `0x${bits.toString(16).padStart(8, '0')}`;
 
 export function compareLaneInstructions(device: Device): Comparison[] {
   return laneOps.map((op, index) => {
-    const random = new Random(1000 + index);
-    const [a, b, c, d] = [0, 1, 2, 3].map((i) => laneInputs(op.src[i] ?? 'b32', COUNT, random));
-    const inputs = { a: a!, b: b!, c: c!, d: d! };
-    const [simulated, real] = [new Uint32Array(COUNT), new Uint32Array(COUNT)];
+    const inputs = laneArgs(op, COUNT, new Random(1000 + index));
+    const [simulated, real, simulatedHigh, realHigh] = Array.from({ length: 4 }, () => new Uint32Array(COUNT));
     const program = laneProgram(op, 'lane');
-    simulate(program, { grid: [COUNT / 256], args: { ...inputs, out: simulated } });
-    runOnDevice(device, program, [COUNT / 256], { ...inputs, out: real });
+    simulate(program, { grid: [COUNT / 256], args: { ...inputs, out: simulated!, high: simulatedHigh! } });
+    runOnDevice(device, program, [COUNT / 256], { ...inputs, out: real!, high: realHigh! });
     const tolerance = tolerances.get(op);
     const isFloat = op.dst[0] === 'f32';
     let different = 0;
     let first = '';
     for (let i = 0; i < COUNT; i++) {
-      const [want, got] = [simulated[i]!, real[i]!];
-      if (want === got) continue;
+      const [want, got] = [simulated![i]!, real![i]!];
+      const sameHigh = simulatedHigh![i] === realHigh![i];
+      if (want === got && sameHigh) continue;
       if (isFloat && Number.isNaN(f32(want)) && Number.isNaN(f32(got))) continue;
       if (
         tolerance !== undefined &&
@@ -40,10 +39,12 @@ export function compareLaneInstructions(device: Device): Comparison[] {
         continue;
       different++;
       if (first === '')
-        first = `; operands ${[a, b, c, d]
-          .slice(0, op.src.length)
-          .map((x) => hex(x![i]!))
-          .join(' ')}: GPU ${hex(got)}, simulator ${hex(want)}`;
+        first = `; operands ${[inputs.a, inputs.b, inputs.c, inputs.d]
+          .slice(0, inputKinds(op).length)
+          .map((x) => hex(x[i]!))
+          .join(
+            ' ',
+          )}: GPU ${hex(got)}, simulator ${hex(want)}${sameHigh ? '' : `, upper words ${hex(realHigh![i]!)} and ${hex(simulatedHigh![i]!)}`}`;
     }
     const bound = tolerance === undefined ? 'bits' : `within ${tolerance.toExponential(1)}`;
     return { name: op.name, ok: different === 0, detail: `${COUNT} operands, ${different} differ (${bound})${first}` };

@@ -4,12 +4,18 @@ import { parseArgs } from 'node:util';
 import { conformance } from '../../src/device/conformance.fixture.ts';
 import type { Device } from '../../src/device/device.ts';
 import { openDevice } from '../../src/device/open.ts';
+import { compareInstructions } from './instructions.ts';
 import { type Comparison, compareLaneInstructions } from './lane.ts';
 import { comparePrograms } from './programs.ts';
 
 const { values: flags } = parseArgs({ options: { json: { type: 'string' } } });
 using device = await openDevice('nvidia');
-const comparisons = [...conforms(device), ...compareLaneInstructions(device), ...comparePrograms(device)];
+const comparisons = [
+  ...conforms(device),
+  ...compareLaneInstructions(device),
+  ...compareInstructions(device),
+  ...comparePrograms(device),
+];
 for (const { name, ok, detail } of comparisons) console.log(`${ok ? '✔' : '✖'} ${name}: ${detail}`);
 const failed = comparisons.filter(({ ok }) => !ok);
 console.log(`${comparisons.length - failed.length} passed, ${failed.length} failed`);

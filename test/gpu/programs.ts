@@ -3,6 +3,9 @@ import type { Device } from '../../src/device/device.ts';
 import { Random } from '../../src/base/random.ts';
 import { dense16 } from '../../src/kernels/dense16/kernel.ts';
 import { dense16Reference } from '../../src/kernels/dense16/reference.ts';
+import { sparse16 } from '../../src/kernels/sparse16/kernel.ts';
+import { pack, randomSparse } from '../../src/kernels/sparse16/pack.ts';
+import { sparse16Reference } from '../../src/kernels/sparse16/reference.ts';
 import { relativeError } from '../../src/base/stats.ts';
 import { pipelinedSum, tileProduct, vectorAdd, warpSum } from '../../src/sim/programs.fixture.ts';
 import { simulate } from '../../src/sim/simulate.ts';
@@ -31,6 +34,7 @@ export function comparePrograms(device: Device): Comparison[] {
   ];
   return [
     denseProduct(device),
+    ...([3, 4] as const).map((stages) => sparseProduct(device, stages)),
     compare(
       'vector add',
       (c, gpu) => {
@@ -86,6 +90,23 @@ function denseProduct(device: Device): Comparison {
   const error = relativeError(C, dense16Reference(A, B, shape));
   return {
     name: 'dense f16 product',
+    ok: error < 5e-4,
+    detail: `relative error ${error.toExponential(1)} (below 5e-4)`,
+  };
+}
+
+/** Against float64, as the dense one; a place or a lane of the metadata that the chip reads otherwise would be off by far more. */
+function sparseProduct(device: Device, stages: 3 | 4): Comparison {
+  const random = new Random(4);
+  const shape = { m: 256, n: 384, k: 640 };
+  const A = randomSparse(random, shape);
+  const B = Float16Array.from({ length: shape.n * shape.k }, () => random.normal());
+  const C = new Float16Array(shape.m * shape.n).fill(Number.NaN);
+  const args = { ...pack(A, shape), B, C };
+  runOnDevice(device, sparse16(shape, { stages }), [shape.m / 128, shape.n / 128], args);
+  const error = relativeError(C, sparse16Reference(A, B, shape));
+  return {
+    name: `2:4 sparse f16 product, ${stages} stages`,
     ok: error < 5e-4,
     detail: `relative error ${error.toExponential(1)} (below 5e-4)`,
   };

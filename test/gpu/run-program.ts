@@ -4,6 +4,16 @@ import type { ParamSpec, Program } from '../../src/ptx/program.ts';
 import type { Args, HostTensor } from '../../src/sim/simulate.ts';
 
 export function runOnDevice<S extends ParamSpec>(device: Device, program: Program<S>, grid: Grid, args: Args<S>): void {
+  launchOnDevice(device, program, grid, new Map(Object.entries<ArrayBufferView | HostTensor | number>(args)));
+}
+
+/** The same with arguments by name, as simulateLaunch() takes them. */
+export function launchOnDevice<S extends ParamSpec>(
+  device: Device,
+  program: Program<S>,
+  grid: Grid,
+  args: ReadonlyMap<string, ArrayBufferView | HostTensor | number>,
+): void {
   using owned = new DisposableStack();
   const back: (() => void)[] = [];
   const values: Record<string, DeviceBuffer | DeviceTensor | number> = {};
@@ -13,9 +23,7 @@ export function runOnDevice<S extends ParamSpec>(device: Device, program: Progra
     back.push(() => buffer.read(data));
     return buffer;
   };
-  for (const [name, arg] of Object.entries<ArrayBufferView | HostTensor | number>(args)) {
-    // Examples carry what their check needs besides.
-    if (!(name in program.params)) continue;
+  for (const [name, arg] of args) {
     if (typeof arg === 'number') values[name] = arg;
     else if ('data' in arg) values[name] = { ...arg, buffer: upload(name, arg.data) };
     else values[name] = upload(name, arg);

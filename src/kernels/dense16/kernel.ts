@@ -1,6 +1,6 @@
 // C = A B^T in f16 with f32 sums on mma.sync: a tile a CTA, a ring of stages filled by asynchronous copies, swizzled so that nothing conflicts.
 import { kernel } from '../../ptx/kernel.ts';
-import { swizzled } from '../../ptx/layout.ts';
+import { type Layout, swizzled } from '../../ptx/layout.ts';
 import type { Program } from '../../ptx/program.ts';
 import { type Int, pairOfHalves, u32 } from '../../ptx/values.ts';
 
@@ -22,11 +22,13 @@ const THREADS = 256;
 const WARP_ROWS = 64;
 const WARP_COLUMNS = 32;
 
+/** What a stage holds of A, and of B. */
+export const tile: Layout<'f16'> = swizzled('f16', [TILE, TILE_K]);
+
 /** The program for one shape. Errors: RangeError unless m and n are multiples of 128, k of 64. Grid: [m / 128, n / 128]. */
 export function dense16({ m, n, k: depth }: Shape): Program<Dense16Params> {
   if (m % TILE !== 0 || n % TILE !== 0 || depth % TILE_K !== 0)
     throw new RangeError(`${m} x ${n} x ${depth} is no multiple of ${TILE} x ${TILE} x ${TILE_K}`);
-  const tile = swizzled('f16', [TILE, TILE_K]);
   const tiles = depth / TILE_K;
 
   return kernel(
@@ -54,6 +56,8 @@ export function dense16({ m, n, k: depth }: Shape): Program<Dense16Params> {
       const sums = Array.from({ length: WARP_ROWS / 16 }, () =>
         Array.from({ length: WARP_COLUMNS / 8 }, () => k.accumulator()),
       );
+      /** First columns of the pairs of fragments of B that are loaded at once. */
+      const pairs = Array.from({ length: WARP_COLUMNS / 16 }, (_, pair) => 16 * pair);
 
       for (let index = 0; index < STAGES - 1; index++) {
         if (index < tiles) fetch(index);
@@ -83,12 +87,12 @@ export function dense16({ m, n, k: depth }: Shape): Program<Dense16Params> {
               ),
             ),
           );
-          const b = sums[0]!.map((_, j) =>
-            k.ldmatrixB(
+          const b = pairs.flatMap((first) =>
+            k.ldmatrixB2(
               sB.at(
                 stage.add(
                   tile.at(
-                    warpColumn.add(k.lane.mod(8)).add(8 * j),
+                    warpColumn.add(k.lane.mod(8)).add(k.lane.div(16).mul(8)).add(first),
                     k.lane
                       .div(8)
                       .mod(2)

@@ -41,6 +41,10 @@ describe('drawings', () => {
     assert.throws(() => drawLayout(rows('f16', [4, 8], 1)), RangeError);
   });
 
+  test('without a title are their grid and notes in text', () => {
+    assert.equal(text(plain), `${plain.title}\n\n${text({ ...plain, title: '' })}`);
+  });
+
   test('of fragments name the lane and the register', () => {
     const { label, detail } = cellAt(a, 9, 13);
     assert.deepEqual([label, detail], ['6', 'a3']);

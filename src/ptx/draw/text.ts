@@ -9,7 +9,7 @@ export interface TextOptions {
   readonly ansi?: boolean;
 }
 
-/** The drawing as text. A label and its detail are joined by a dot, what is marked has a ! behind it. */
+/** The drawing as text, its title first if it has one. A label and its detail are joined by a dot, what is marked has a ! behind it. */
 export function text(drawing: Drawing, options: TextOptions = {}): string {
   const { width = 100, ansi = false } = options;
   const { rowNames, columnNames, cells } = drawing;
@@ -38,8 +38,7 @@ export function text(drawing: Drawing, options: TextOptions = {}): string {
     ? drawing.legend.flatMap(({ label, colour }) => (colour === null ? [] : [paint(` ${label} `, colour)]))
     : [];
   return [
-    ...wrap(drawing.title, width),
-    '',
+    ...(drawing.title === '' ? [] : [...wrap(drawing.title, width), '']),
     blocks.join('\n\n'),
     '',
     ...(colours.length > 0 ? [colours.join(' ')] : []),

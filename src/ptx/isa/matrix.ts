@@ -32,29 +32,37 @@ function readB(machine: Machine, instr: Instr, type: HalfType, first: number, de
   return b;
 }
 
-/** The 16 rows that a warp holds, with the kept weights at their places of k 0 .. 31 and zeros between. */
-export function expandSparse(kept: Float32Array, placeOf: (row: number, kept: number) => number): Float32Array {
-  const a = new Float32Array(16 * 32);
-  for (let row = 0; row < 16; row++)
-    for (let i = 0; i < 16; i++) a[row * 32 + 4 * (i >> 1) + placeOf(row, i)] = kept[row * 16 + i]!;
-  return a;
-}
+/** Which k the i-th weight of a row is multiplied at. */
+export type Places = (row: number, i: number) => number;
+export const everyK: Places = (_, i) => i;
 
-/** The place, 0 .. 3, that metadata in src[index] gives a kept weight. */
-export function placeIn(machine: Machine, instr: Instr, index: number, selector: 0 | 1) {
-  return (row: number, kept: number): number => {
+/**
+ * Of a sparse product: of every four k two have a weight, at the places that metadata in src[index] gives. The others take no part: an infinity that B
+ * holds there is never looked at.
+ */
+export function keptK(machine: Machine, instr: Instr, index: number, selector: 0 | 1): Places {
+  return (row, kept) => {
     const { lane, bit } = metadataPlace(row, kept);
-    return (machine.bits(instr.src[index]!, lane + 2 * selector) >>> bit) & 3;
+    return 4 * (kept >> 1) + ((machine.bits(instr.src[index]!, lane + 2 * selector) >>> bit) & 3);
   };
 }
 
 /** Adds A . B to the 16 x 8 sums in src[sums ..], into dst. Products are exact, sums in f32 in order of k; the chip's order is not documented. */
-function multiply(machine: Machine, instr: Instr, a: Float32Array, b: Float32Array, depth: number, sums: number): void {
+function multiply(
+  machine: Machine,
+  instr: Instr,
+  a: Float32Array,
+  placeOf: Places,
+  b: Float32Array,
+  sums: number,
+): void {
+  const depth = b.length / 8;
   for (let row = 0; row < 16; row++) {
+    const places = Array.from({ length: 16 }, (_, i) => placeOf(row, i));
     for (let column = 0; column < 8; column++) {
       const at = fragmentC(row, column);
       let sum = machine.read(instr.src[sums + at.register]!, at.lane);
-      for (let k = 0; k < depth; k++) sum = Math.fround(sum + a[row * depth + k]! * b[column * depth + k]!);
+      for (const [i, k] of places.entries()) sum = Math.fround(sum + a[row * 16 + i]! * b[column * depth + k]!);
       machine.write(instr.dst[at.register]!, at.lane, sum);
     }
   }
@@ -73,7 +81,7 @@ export function mma(type: HalfType): Op {
       (machine, instr) => {
         machine.converge(instr);
         machine.countTensor(2 * 16 * 8 * 16);
-        multiply(machine, instr, readA(machine, instr, type, 0), readB(machine, instr, type, 4, 16), 16, 6);
+        multiply(machine, instr, readA(machine, instr, type, 0), everyK, readB(machine, instr, type, 4, 16), 6);
       },
     ),
   );
@@ -98,8 +106,8 @@ export function mmaSparse(type: HalfType, selector: 0 | 1): Op {
       (machine, instr) => {
         machine.converge(instr);
         machine.countTensor(2 * 16 * 8 * 32);
-        const a = expandSparse(readA(machine, instr, type, 0), placeIn(machine, instr, 12, selector));
-        multiply(machine, instr, a, readB(machine, instr, type, 4, 32), 32, 8);
+        const kept = keptK(machine, instr, 12, selector);
+        multiply(machine, instr, readA(machine, instr, type, 0), kept, readB(machine, instr, type, 4, 32), 8);
       },
     ),
   );

@@ -92,7 +92,13 @@ function atomicType(f: AtomicFunction, type: AtomicType): string {
 
 export type AtomicOrder = Exclude<Order, 'weak'>;
 
-function atomicUpdate(f: AtomicFunction, type: AtomicType): (old: number, value: number) => number {
+/** Subnormals as zeros of their sign. */
+const flushed = (x: number): number => (Math.abs(x) < 2 ** -126 ? x * 0 : x);
+
+function atomicUpdate(space: Space, f: AtomicFunction, type: AtomicType): (old: number, value: number) => number {
+  // What adds f32 in global memory keeps no subnormals; in shared memory they are kept (PTX ISA, atom).
+  if (space === 'global' && f === 'add' && type === 'f32')
+    return (a, b) => f32Bits(flushed(Math.fround(flushed(f32(a)) + flushed(f32(b)))));
   const update = functions[`${f}.${type}`];
   if (update === undefined) throw new TypeError(`there is no atomic ${f} of ${type}`);
   return update;
@@ -100,7 +106,7 @@ function atomicUpdate(f: AtomicFunction, type: AtomicType): (old: number, value:
 
 /** Changes memory at once and gives what was there before. Sources: address, value. */
 export function atom(space: Space, f: AtomicFunction, type: AtomicType, order: AtomicOrder, scope: Scope): Op {
-  const update = atomicUpdate(f, type);
+  const update = atomicUpdate(space, f, type);
   const { needs, version } = needsCluster(space, scope);
   const hopper = type === 'bf16x2';
   return once(`atom.${order}.${scope}.${spelled[space]}.${f}.${atomicType(f, type)}`, (name) =>
@@ -136,7 +142,7 @@ export function red(
   order: Extract<AtomicOrder, 'relaxed' | 'release'>,
   scope: Scope,
 ): Op {
-  const update = atomicUpdate(f, type);
+  const update = atomicUpdate(space, f, type);
   const { needs, version } = needsCluster(space, scope);
   const hopper = type === 'bf16x2';
   return once(`red.${order}.${scope}.${spelled[space]}.${f}.${atomicType(f, type)}`, (name) =>
@@ -193,7 +199,10 @@ export function atomCas(space: Space, order: AtomicOrder, scope: Scope): Op {
 
 // ---- mbarriers: 64 bits of shared memory that count arrivals and bytes, phase after phase
 
-const onBarrier = { needs: 'sm_90', version: 8.0 } as const;
+/** The chips before Hopper have them too, without bulk copies to count and without a wait that sleeps. */
+const onBarrier = { needs: 'sm_80', version: 7.8 } as const;
+const onHopper = { needs: 'sm_90', version: 7.8 } as const;
+const expecting = { needs: 'sm_90', version: 8.0 } as const;
 
 export const initBarrier: Op = warpOp(
   {
@@ -206,11 +215,20 @@ export const initBarrier: Op = warpOp(
   (machine, instr) => machine.initBarrier(instr, instr.src[0]!, instr.src[1]!),
 );
 
-/** Sources: mbarrier. 'cluster': one of another CTA, by an address of mapa. */
+/**
+ * Sources: mbarrier. 'cluster': one of another CTA, by an address of mapa. Without a scope it is release.cta (ptxas makes the same code of both);
+ * release.cluster would wait for this thread's stores, which who only gives memory free need not.
+ */
 export function arrive(space: 'shared' | 'cluster'): Op {
   return once(`mbarrier.arrive.${space === 'shared' ? 'shared::cta' : 'shared::cluster'}.b64`, (name) =>
-    warpOp({ ...onBarrier, name, src: ['shared'], format: (_, [at]) => `${name} _, [${at}];` }, (machine, instr) =>
-      machine.arrive(instr, space, instr.src[0]!, null),
+    warpOp(
+      {
+        ...(space === 'shared' ? onBarrier : expecting),
+        name,
+        src: ['shared'],
+        format: (_, [at]) => `${name} _, [${at}];`,
+      },
+      (machine, instr) => machine.arrive(instr, space, instr.src[0]!, null),
     ),
   );
 }
@@ -218,7 +236,7 @@ export function arrive(space: 'shared' | 'cluster'): Op {
 /** Awaits `bytes` more of bulk copies in this phase, and arrives. Sources: mbarrier, bytes. */
 export const arriveExpect: Op = warpOp(
   {
-    ...onBarrier,
+    ...expecting,
     name: 'mbarrier.arrive.expect_tx.shared::cta.b64',
     src: ['shared', 'u32'],
     immediates: [1],
@@ -230,7 +248,7 @@ export const arriveExpect: Op = warpOp(
 /** Goes on once the phase of this parity is over. Sources: mbarrier, parity. */
 export const waitBarrier: Op = waitOp(
   {
-    ...onBarrier,
+    ...onHopper,
     name: 'mbarrier.try_wait.parity.shared::cta.b64 loop',
     src: ['shared', 'u32'],
     immediates: [1],
@@ -255,25 +273,24 @@ export const testBarrier: Op = warpOp(
 
 // ---- clusters
 
-const inCluster = { needs: 'sm_90', version: 7.8 } as const;
-
 /** `relaxed` orders no memory: 77-108 cycles instead of 340-430 on an H200. */
 export function arriveCluster(order: 'release' | 'relaxed'): Op {
   return once(`barrier.cluster.arrive${order === 'relaxed' ? '.relaxed' : ''}.aligned`, (name) =>
-    warpOp({ ...inCluster, version: 8.0, name, format: () => `${name};` }, (machine, instr) =>
-      machine.arriveCluster(instr, order === 'release'),
+    warpOp(
+      { ...onHopper, version: order === 'relaxed' ? 8.0 : 7.8, name, format: () => `${name};` },
+      (machine, instr) => machine.arriveCluster(instr, order === 'release'),
     ),
   );
 }
 
 export const waitCluster: Op = waitOp(
-  { ...inCluster, name: 'barrier.cluster.wait.aligned', format: () => 'barrier.cluster.wait.aligned;' },
+  { ...onHopper, name: 'barrier.cluster.wait.aligned', format: () => 'barrier.cluster.wait.aligned;' },
   (machine, instr) => machine.waitCluster(instr),
 );
 
 /** The address of the same place in the shared memory of CTA `rank`. Sources: address, rank. */
 export const mapa: Op = warpOp(
-  { ...inCluster, name: 'mapa.shared::cluster.u32', dst: ['shared'], src: ['shared', 'u32'], immediates: [1] },
+  { ...onHopper, name: 'mapa.shared::cluster.u32', dst: ['shared'], src: ['shared', 'u32'], immediates: [1] },
   (machine, instr) =>
     eachLane(machine, (lane) =>
       machine.write(
@@ -288,12 +305,12 @@ export const mapa: Op = warpOp(
 
 /** Waits for the kernels before this one in the stream; with a launch that overlaps. */
 export const gridWait: Op = warpOp(
-  { ...inCluster, name: 'griddepcontrol.wait', format: () => 'griddepcontrol.wait;' },
+  { ...onHopper, name: 'griddepcontrol.wait', format: () => 'griddepcontrol.wait;' },
   () => {},
 );
 /** Lets the kernel behind this one begin. */
 export const gridLaunchDependents: Op = warpOp(
-  { ...inCluster, name: 'griddepcontrol.launch_dependents', format: () => 'griddepcontrol.launch_dependents;' },
+  { ...onHopper, name: 'griddepcontrol.launch_dependents', format: () => 'griddepcontrol.launch_dependents;' },
   () => {},
 );
 

@@ -42,7 +42,7 @@ export function parameter(name: string, kind: Kind, spelling: 'u32' | 's32' | 'f
 
 /** The address of a parameter that is a tensor map. */
 export function parameterAddress(name: string): Op {
-  const what = { name: `mov.b64 [${name}]`, dst: ['global'], needs: 'sm_90', version: 8.0 } as const;
+  const what = { name: `mov.b64 [${name}]`, dst: ['global'], needs: 'sm_90', version: 7.8 } as const;
   return given({ ...what, format: ([d]) => `mov.b64 ${d}, ${name}; cvta.param.u64 ${d}, ${d};` }, (machine) =>
     machine.parameter(name),
   );

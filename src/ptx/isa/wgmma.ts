@@ -6,7 +6,7 @@ import type { Kind, Op } from '../op.ts';
 import type { Instr, Operand, Swizzle } from '../program.ts';
 import { fragmentA8, fragmentC } from './fragments.ts';
 import { braced, once, repeat, warpOp } from './make.ts';
-import { expandSparse, pairKind, placeIn, readA } from './matrix.ts';
+import { everyK, keptK, pairKind, readA } from './matrix.ts';
 
 export type WgmmaType = 'f16' | 'bf16' | 'e4m3' | 'e5m2';
 
@@ -131,7 +131,7 @@ export function wgmma(shape: WgmmaShape): Op {
         src: [...aKinds, 'u32', 'u32', ...(sparse === null ? [] : (['b32'] as const)), ...repeat('f32', n / 2)],
         immediates: [at + 1],
         needs: 'sm_90a',
-        version: 8.0,
+        version: sparse === null ? 8.0 : 8.2,
         inFlight: a === null ? [0, 1, 2, 3] : [],
         format: (d, s) => {
           const operands = [
@@ -157,21 +157,22 @@ export function wgmma(shape: WgmmaShape): Op {
       (machine, instr) => {
         machine.converge(instr);
         const firstRow = ((machine.thread(0) >> 5) & 3) * 16;
-        let left =
+        const left =
           a === null
             ? registersA(machine, instr, type)
             : readShared(machine, instr, instr.src[0]!, a, type, [firstRow, 16], kept);
-        if (sparse !== null) left = expandSparse(left, placeIn(machine, instr, at + 2, sparse));
+        const placeOf = sparse === null ? everyK : keptK(machine, instr, at + 2, sparse);
         const right = readShared(machine, instr, instr.src[at]!, b, type, [0, n], depth);
         const adds = machine.read(instr.src[at + 1]!, 0) !== 0;
         machine.beginMatrix(instr, [...instr.dst, ...(a === null ? instr.src.slice(0, 4) : [])]);
         machine.countTensor(2 * 16 * n * depth);
         for (let row = 0; row < 16; row++) {
+          const places = Array.from({ length: kept }, (_, i) => placeOf(row, i));
           for (let column = 0; column < n; column++) {
             const { register, lane } = fragmentC(row, column);
             let sum = adds ? machine.read(instr.src[sums + register]!, lane) : 0;
-            for (let k = 0; k < depth; k++)
-              sum = Math.fround(sum + left[row * depth + k]! * right[column * depth + k]!);
+            for (let i = 0; i < kept; i++)
+              sum = Math.fround(sum + left[row * kept + i]! * right[column * depth + places[i]!]!);
             machine.write(instr.dst[register]!, lane, sum);
           }
         }

@@ -33,6 +33,7 @@ export class Barriers extends Copies {
   mbarrierArrive(barrier: MBarrier): void {
     this.effect(sync.arrive('shared'), [barrier.operand]);
   }
+  /** The same at another CTA's: it says that reads are over. To hand stores over, put k.fence('cluster') before it and behind the wait. */
   mbarrierArriveRemote(barrier: RemoteMBarrier): void {
     this.effect(sync.arrive('cluster'), [barrier.operand]);
   }

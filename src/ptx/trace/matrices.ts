@@ -31,7 +31,7 @@ export class Matrices extends Lanes {
     const [a, b] = this.halves(from.elem, this.results(matrix.ldmatrix(2), [from.operand]));
     return { role: 'B 16x8', type: from.elem, values: [a!, b!] };
   }
-  /** Two of them at once, of 16 rows: lane l gives the address of row l % 8 + 8 (l / 16), columns 8 (l / 8 % 2) on. */
+  /** Two of them at once, of 16 rows: lane l gives the address of row l % 8 + 8 (l / 16), columns 8 (l / 8 % 2) on. Or one of 32 k, for mmaSparse: row l % 8, columns 8 (l / 8) on. */
   ldmatrixB2<T extends Half>(from: Shared<T>): readonly [FragB<T>, FragB<T>] {
     const [a, b, c, d] = this.halves(from.elem, this.results(matrix.ldmatrix(4), [from.operand]));
     return [

@@ -38,9 +38,16 @@ const spaceOf = (at: Place): 'global' | 'shared' | 'cluster' => (at.dtype === 'r
 
 export class Memory extends Control {
   // ---- allocation
-  private allocate(bytes: number, alignment: number): U32 {
+  /** Where tiles begin, in bytes from the start of shared memory. */
+  private readonly starts = new Map<Shared<ElemType>, number>();
+
+  private allocate(bytes: number, alignment: number): number {
     const start = Math.ceil(this.builder.sharedBytes / alignment) * alignment;
     this.builder.sharedBytes = start + bytes;
+    return start;
+  }
+
+  private sharedAt(start: number): U32 {
     return this.special(warp.sharedBase).add(start);
   }
 
@@ -48,13 +55,23 @@ export class Memory extends Control {
   shared<T extends ElemType>(tile: Layout<T>, stages = 1): Shared<T> {
     const bytes = tile.count * elemBytes[tile.elem];
     const start = this.allocate(bytes * stages, bytes % PATTERN_BYTES === 0 ? PATTERN_BYTES : 128);
-    return new Shared(tile.elem, start.operand, this.builder);
+    const shared = new Shared(tile.elem, this.sharedAt(start).operand, this.builder);
+    this.starts.set(shared, start);
+    return shared;
+  }
+
+  /** The memory from where `first` begins once more, for other tiles: all who used it must have met at a barrier, and its bulk copies be over. */
+  sharedOver<T extends ElemType>(first: Shared<ElemType>, tile: Layout<T>, stages = 1): Shared<T> {
+    const start = this.starts.get(first);
+    if (start === undefined) throw new TypeError('sharedOver takes what k.shared gave');
+    this.builder.sharedBytes = Math.max(this.builder.sharedBytes, start + tile.count * elemBytes[tile.elem] * stages);
+    return new Shared(tile.elem, first.operand, this.builder);
   }
 
   /** Room for mbarriers; each must be made (k.mbarrierInit) by one thread before any other uses it. */
   mbarriers(count: number): MBarrier {
     this.builder.mbarriers += count;
-    return new MBarrier(this.allocate(MBARRIER_BYTES * count, MBARRIER_BYTES).operand, this.builder);
+    return new MBarrier(this.sharedAt(this.allocate(MBARRIER_BYTES * count, MBARRIER_BYTES)).operand, this.builder);
   }
 
   // ---- loads and stores

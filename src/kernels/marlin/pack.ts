@@ -1,0 +1,158 @@
+// 4-bit matrices on the host: codes and scales by rows to strips, and back. Knows no file format and no kernel.
+import { bf16ToNumber, f16ToNumber, numberToBf16, numberToF16 } from '../../base/f16.ts';
+import { errors } from '../../base/errors.ts';
+import {
+  codePlace,
+  type MatrixSize,
+  packedBytes,
+  ROW_PAIRS_BYTES,
+  rowTiles,
+  scalePlace,
+  type Scheme,
+  STRIP_K,
+  STRIP_ROWS,
+  stripOffset,
+} from './layout.ts';
+
+/** Weights by rows, as checkpoints have them: weight = (code - zero point) * scale. */
+export interface CodedMatrix {
+  readonly rows: number;
+  readonly columns: number;
+  /** Weights along k that share a scale; divides columns. */
+  readonly group: number;
+  /** [rows, ceil(columns / 8)]: nibble i of a word is the code of column 8c + i. */
+  readonly packed: Uint32Array;
+  /** [rows, columns / group], bit patterns of `scaleDtype`. */
+  readonly scales: Uint16Array;
+  readonly scaleDtype: 'F16' | 'BF16';
+  /** [rows, columns / group], 0 .. 15; null: 8. */
+  readonly zeroPoints: Uint8Array | null;
+}
+
+/** The 16-bit floats that a kernel multiplies. */
+export type HalfType = 'f16' | 'bf16';
+
+/** A matrix as kernels take it. */
+export interface PackedMatrix extends MatrixSize {
+  readonly scheme: Scheme;
+  readonly type: HalfType;
+  /** Strips (layout.ts). Scales are stored as `scale * 2^t` with a t for each row that brings the row's largest to [2^14, 2^15). */
+  readonly strips: Uint8Array;
+  /** [rows padded to 16]: 2^-t. */
+  readonly factors: Float32Array;
+}
+
+/** The exponent that the largest scale of a row is brought to: products of codes that are subnormal f16 (codec.ts) then stay in range. */
+const TOP_EXPONENT = 14;
+/** The code that means 0 without zero points. */
+export const SYMMETRIC_ZERO = 8;
+
+/** How a group of any size is packed. Errors: 'group-unsupported' when it neither divides 128 nor is a multiple of it, or is below 32. */
+export function schemeOf(
+  name: string,
+  { group, columns, asymmetric }: { readonly group: number; readonly columns: number; readonly asymmetric: boolean },
+): Scheme {
+  for (const size of [32, 64, 128] as const) if (group === size) return { group: size, zeroPoints: asymmetric };
+  // One scale a channel, or several strips to a group.
+  if (group === columns || group % STRIP_K === 0) return { group: STRIP_K, zeroPoints: asymmetric };
+  throw errors.groupUnpackable(name, group);
+}
+
+/**
+ * Packs a matrix; `order` permutes its columns (column j of the packed matrix is column order[j] of the given one), as activation order needs it:
+ * activations must be permuted alike. Errors: 'group-unsupported', 'scale-not-finite', both naming the matrix; RangeError for arrays of other lengths.
+ */
+export function pack(
+  name: string,
+  matrix: CodedMatrix,
+  type: HalfType,
+  order: Uint32Array | null = null,
+): PackedMatrix {
+  const { rows, columns, group, packed } = matrix;
+  const groups = columns / group;
+  const words = Math.ceil(columns / 8);
+  if (!Number.isInteger(groups) || packed.length !== rows * words || matrix.scales.length !== rows * groups)
+    throw new RangeError(`${name}: ${rows} x ${columns} in groups of ${group}, and arrays of other lengths`);
+  const scheme = schemeOf(name, { group, columns, asymmetric: matrix.zeroPoints !== null });
+  const size = { n: rows, k: columns };
+  const strips = new Uint8Array(packedBytes(size, scheme));
+  const view = new DataView(strips.buffer);
+  const factors = new Float32Array(rowTiles(size) * STRIP_ROWS).fill(1);
+  fillWithZeros(view, size, scheme);
+  const scales = scaleTable(name, matrix, type);
+  factors.set(scales.factors);
+
+  for (let row = 0; row < rows; row++) {
+    const inStrip = row % STRIP_ROWS;
+    for (let k = 0; k < columns; k++) {
+      const from = order === null ? k : order[k]!;
+      const code = (packed[row * words + (from >>> 3)]! >>> (4 * (from & 7))) & 15;
+      const { word, nibble } = codePlace(inStrip, k % STRIP_K);
+      const at = stripOffset(row, k, size, scheme) + word;
+      view.setUint32(at, (view.getUint32(at, true) & ~(15 << (4 * nibble))) | (code << (4 * nibble)), true);
+    }
+    // A group that spans several strips is repeated in each.
+    for (let k = 0; k < columns; k += scheme.group) {
+      const index = row * groups + Math.floor((order === null ? k : order[k]!) / group);
+      const at = stripOffset(row, k, size, scheme) + scalePlace(inStrip, (k % STRIP_K) / scheme.group, scheme);
+      view.setUint16(at, scales.stored[index]!, true);
+      if (matrix.zeroPoints !== null)
+        view.setUint16(at + ROW_PAIRS_BYTES, toBits(type, matrix.zeroPoints[index]!), true);
+    }
+  }
+  return { ...size, scheme, type, strips, factors };
+}
+
+const toBits = (type: HalfType, value: number): number => (type === 'f16' ? numberToF16(value) : numberToBf16(value));
+const toNumber = (type: HalfType, bits: number): number => (type === 'f16' ? f16ToNumber(bits) : bf16ToNumber(bits));
+
+/** Codes of 8 with scales of 0: what rows and columns behind the matrix hold. */
+function fillWithZeros(view: DataView, size: MatrixSize, scheme: Scheme): void {
+  const bytes = new Uint8Array(view.buffer);
+  const strip = stripOffset(STRIP_ROWS, 0, { n: size.n, k: 1 }, scheme);
+  for (let at = 0; at < bytes.length; at += strip) bytes.fill(0x88, at, at + (STRIP_ROWS * STRIP_K) / 2);
+}
+
+interface ScaleTable {
+  /** [rows, groups] bit patterns of the kernel's type. */
+  readonly stored: Uint16Array;
+  readonly factors: Float32Array;
+}
+
+function scaleTable(name: string, matrix: CodedMatrix, type: HalfType): ScaleTable {
+  const { rows, columns, group, scales, scaleDtype } = matrix;
+  const groups = columns / group;
+  const stored = new Uint16Array(scales.length);
+  const factors = new Float32Array(rows);
+  for (let row = 0; row < rows; row++) {
+    const values = Array.from({ length: groups }, (_, g) =>
+      toNumber(scaleDtype === 'F16' ? 'f16' : 'bf16', scales[row * groups + g]!),
+    );
+    const bad = values.findIndex((value) => !Number.isFinite(value));
+    if (bad >= 0) throw errors.scaleNotFinite(name, row, bad, values[bad]!);
+    const largest = Math.max(...values.map(Math.abs));
+    const shift = largest === 0 ? 0 : TOP_EXPONENT - Math.floor(Math.log2(largest));
+    for (const [g, value] of values.entries()) stored[row * groups + g] = toBits(type, value * 2 ** shift);
+    factors[row] = 2 ** -shift;
+  }
+  return { stored, factors };
+}
+
+/** The weights [n, k] that a packed matrix stands for, as numbers; what the padding stands for is left out. */
+export function unpack({ n, k, scheme, type, strips, factors }: PackedMatrix): Float64Array {
+  const view = new DataView(strips.buffer, strips.byteOffset, strips.byteLength);
+  const weights = new Float64Array(n * k);
+  for (let row = 0; row < n; row++) {
+    for (let column = 0; column < k; column++) {
+      const strip = stripOffset(row, column, { n, k }, scheme);
+      const { word, nibble } = codePlace(row % STRIP_ROWS, column % STRIP_K);
+      const code = (view.getUint32(strip + word, true) >>> (4 * nibble)) & 15;
+      const group = Math.floor((column % STRIP_K) / scheme.group);
+      const place = strip + scalePlace(row % STRIP_ROWS, group, scheme);
+      const scale = toNumber(type, view.getUint16(place, true)) * factors[row]!;
+      const zero = scheme.zeroPoints ? toNumber(type, view.getUint16(place + ROW_PAIRS_BYTES, true)) : SYMMETRIC_ZERO;
+      weights[row * k + column] = (code - zero) * scale;
+    }
+  }
+  return weights;
+}

@@ -1,0 +1,77 @@
+// The 4-bit product for few tokens in the catalogue: several CTAs, ragged edges, zero points.
+import { Random } from '../../base/random.ts';
+import { numberToBf16, bf16ToNumber } from '../../base/f16.ts';
+import { relativeError } from '../../base/stats.ts';
+import { type Entry, entry, type Example, example } from '../entry.ts';
+import { randomCoded, type CodedOptions } from './coded.ts';
+import { type HalfType, pack, schemeOf } from './pack.ts';
+import { marlinReference } from './reference.ts';
+import { stream, streamGrid, type StreamTiling } from './stream.ts';
+
+export const streamEntry: Entry = entry({
+  name: 'marlin-stream',
+  title: 'y = x W^T with 4-bit weights for at most 16 tokens: private rings of bulk copies, mma.sync',
+  examples: () => [
+    streamExample(
+      { rows: 64, columns: 1024, group: 128 },
+      { tokens: 8, strips: 2, rowWarps: 1, depthWarps: 4, stages: 2 },
+      5,
+      'f16',
+    ),
+    streamExample(
+      { rows: 72, columns: 320, group: 32, zeroPoints: true },
+      { tokens: 16, strips: 2, rowWarps: 2, depthWarps: 2, stages: 2 },
+      13,
+      'f16',
+    ),
+    streamExample(
+      { rows: 40, columns: 384, group: 64 },
+      { tokens: 8, strips: 1, rowWarps: 2, depthWarps: 2, stages: 3 },
+      1,
+      'bf16',
+    ),
+  ],
+});
+
+/** Relative error: f16 output rounds by up to 2^-11, bf16 by 2^-8; the sums themselves are good to 1e-6. */
+export const BOUND: Readonly<Record<HalfType, number>> = { f16: 1e-3, bf16: 8e-3 };
+
+export function streamExample(coded: CodedOptions, tiling: StreamTiling, m: number, type: HalfType): Example {
+  const { rows: n, columns: k, group = k, zeroPoints = false } = coded;
+  const scheme = schemeOf('w', { group, columns: k, asymmetric: zeroPoints });
+  const epilogue = { output: type, bias: true } as const;
+  return example({
+    name: `${m}x${n}x${k}-${type}`,
+    program: stream({ n, k }, tiling, { type, scheme, epilogue }),
+    grid: [streamGrid({ n, k }, tiling)],
+    args: (seed) => {
+      const random = new Random(seed);
+      const packed = pack('w', randomCoded(random, { ...coded, scaleDtype: type === 'f16' ? 'F16' : 'BF16' }), type);
+      const x = halves(type, m * k, () => random.normal());
+      return {
+        x: { data: x, rows: m, columns: k },
+        strips: packed.strips,
+        factors: packed.factors,
+        bias: random.fillNormal(new Float32Array(n)),
+        y: halves(type, m * n, () => Number.NaN),
+        m,
+        packed,
+      };
+    },
+    check: ({ x, y, bias, packed }) => {
+      const reference = marlinReference(numbers(type, x.data), m, packed).map((sum, i) => sum + bias[i % n]!);
+      return { error: relativeError(numbers(type, y), reference), bound: BOUND[type] };
+    },
+  });
+}
+
+/** 16-bit patterns. */
+function halves(type: HalfType, length: number, draw: () => number): Uint16Array {
+  if (type === 'bf16') return Uint16Array.from({ length }, () => numberToBf16(draw()));
+  return new Uint16Array(Float16Array.from({ length }, draw).buffer);
+}
+
+function numbers(type: HalfType, bits: Uint16Array): Float64Array {
+  if (type === 'bf16') return Float64Array.from(bits, bf16ToNumber);
+  return Float64Array.from(new Float16Array(bits.buffer, bits.byteOffset, bits.length));
+}
