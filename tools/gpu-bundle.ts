@@ -15,12 +15,14 @@ if (!existsSync(nodeArchive)) {
   execFileSync('strip', [stripped]);
   execFileSync('xz', ['-9', '--threads=0', '--force', stripped]);
 }
-for (const folder of ['src', 'test', 'bench', 'node_modules'])
+for (const folder of ['src', 'test', 'bench', 'models', 'node_modules'])
   rmSync(join(target, folder), { recursive: true, force: true });
 for (const folder of ['src', 'test/gpu', 'bench/gpu', 'bench/baselines'])
   cpSync(folder, join(target, folder), { recursive: true, filter: (path) => !path.endsWith('.test.ts') });
-cpSync('node_modules/koffi', join(target, 'node_modules', 'koffi'), { recursive: true });
-cpSync('node_modules/@koromix', join(target, 'node_modules', '@koromix'), { recursive: true });
+cpSync('models', join(target, 'models'), { recursive: true });
+// What reading a model and calling the driver need.
+for (const name of ['koffi', '@koromix', '@huggingface', 'zod'])
+  cpSync(join('node_modules', name), join(target, 'node_modules', name), { recursive: true });
 writeFileSync(join(target, 'COMMIT'), commit() ?? 'unknown');
 writeFileSync(join(target, 'package.json'), '{ "type": "module" }\n');
 writeFileSync(

@@ -2,6 +2,7 @@
 import { activationEntry } from './activation/entry.ts';
 import { attentionCombineEntry, attentionDecodeEntry, attentionPrefillEntry } from './attention/entry.ts';
 import { dense16Entry } from './dense16/entry.ts';
+import { linearStreamedEntry, linearTiledEntry } from './dense16/linear-entry.ts';
 import { dense16WgmmaEntry } from './dense16/wgmma-entry.ts';
 import { embeddingEntry } from './embedding/entry.ts';
 import type { Entry } from './entry.ts';
@@ -16,6 +17,8 @@ export const catalogue: readonly Entry[] = [
   vectorAddEntry,
   dense16Entry,
   dense16WgmmaEntry,
+  linearTiledEntry,
+  linearStreamedEntry,
   embeddingEntry,
   normEntry,
   ropeEntry,

@@ -5,7 +5,9 @@ import { conformance } from '../../src/device/conformance.fixture.ts';
 import type { Device } from '../../src/device/device.ts';
 import { openDevice } from '../../src/device/open.ts';
 import { compareInstructions } from './instructions.ts';
+import { compareKernels } from './kernels.ts';
 import { type Comparison, compareLaneInstructions } from './lane.ts';
+import { compareModel } from './model.ts';
 import { comparePrograms } from './programs.ts';
 
 const { values: flags } = parseArgs({ options: { json: { type: 'string' } } });
@@ -15,6 +17,8 @@ const comparisons = [
   ...compareLaneInstructions(device),
   ...compareInstructions(device),
   ...comparePrograms(device),
+  ...compareKernels(device),
+  ...compareModel(device),
 ];
 for (const { name, ok, detail } of comparisons) console.log(`${ok ? '✔' : '✖'} ${name}: ${detail}`);
 const failed = comparisons.filter(({ ok }) => !ok);

@@ -1,7 +1,7 @@
 // Drawing a token in the catalogue: greedy with ties, each rule alone and all together, a vocabulary that is no multiple of a load.
 import { Random } from '../../base/random.ts';
 import { type Entry, entry, type Example, example } from '../entry.ts';
-import { STATE_IDS, STATE_POSITION } from '../vectors.ts';
+import { STATE_IDS, STATE_POSITION, STATE_TOKENS } from '../vectors.ts';
 import { drawWords, sample } from './kernel.ts';
 import { creditsOf, type DrawParameters } from './reference.ts';
 
@@ -37,14 +37,15 @@ export function sampleExample(name: string, count: number, vocabulary: number, r
         i % pitch < vocabulary ? Math.round(8 * random.normal()) / 4 : 1e9,
       );
       const state = new Uint32Array(STATE_IDS + 1).fill(77);
-      state[STATE_POSITION] = random.integer(1000);
+      const [first, read] = [random.integer(1000), count === 1 ? 1 + random.integer(5) : 1];
+      [state[STATE_POSITION], state[STATE_TOKENS]] = [first, read];
       return {
         logits,
         draw: drawWords(parameters),
         tokens: new Uint32Array(count).fill(0xeeeeeeee),
         state,
         parameters,
-        position: state[STATE_POSITION],
+        position: first + read - 1,
       };
     },
     check: ({ logits, tokens, state, parameters, position }) => {
@@ -53,7 +54,7 @@ export function sampleExample(name: string, count: number, vocabulary: number, r
         return credits.reduce((a, b) => Math.max(a, b)) - (credits[token] ?? Number.NaN);
       });
       const [at, next] = count === 1 ? [position + 1, tokens[0]] : [position, 77];
-      const right = state[STATE_POSITION] === at && state[STATE_IDS] === next;
+      const right = state[STATE_POSITION] === at && state[STATE_TOKENS] === 1 && state[STATE_IDS] === next;
       return { error: right ? Math.max(...lacking) : Number.NaN, bound: rules.temperature === 0 ? 0 : SLACK };
     },
   });

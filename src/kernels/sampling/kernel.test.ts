@@ -5,7 +5,7 @@ import { Random } from '../../base/random.ts';
 import { argmax } from '../../base/stats.ts';
 import { simulate } from '../../sim/simulate.ts';
 import { checkExample, freshSeed } from '../check-example.fixture.ts';
-import { STATE_IDS, STATE_POSITION } from '../vectors.ts';
+import { STATE_IDS, STATE_POSITION, STATE_TOKENS } from '../vectors.ts';
 import { neutral, sampleExample } from './entry.ts';
 import { drawWords, NO_TOKEN, sample } from './kernel.ts';
 import { creditsOf, possible } from './reference.ts';
@@ -60,7 +60,7 @@ test('a logit that is no number, or infinite, gives no token and no next step', 
   for (const bad of [Number.NaN, Infinity]) {
     const logits = Float32Array.of(1, 2, bad, 0);
     const [tokens, state] = [new Uint32Array(1), new Uint32Array(STATE_IDS + 1)];
-    state[STATE_POSITION] = 5;
+    [state[STATE_POSITION], state[STATE_TOKENS]] = [5, 1];
     const draw = drawWords({ ...neutral, seed: [1, 1] });
     simulate(sample({ vocabulary: 4, pitch: 4, advance: true }), { grid: [1], args: { logits, draw, tokens, state } });
     assert.deepEqual([tokens[0], state[STATE_POSITION]], [NO_TOKEN, 5]);

@@ -14,6 +14,7 @@ import {
   requireMultiple,
   STATE_IDS,
   STATE_POSITION,
+  STATE_TOKENS,
   stateOf,
   targetOf,
 } from '../vectors.ts';
@@ -23,7 +24,7 @@ export interface SamplingShape extends Overlap {
   readonly vocabulary: number;
   /** Elements from a row of logits to the next: a multiple of 4. */
   readonly pitch: number;
-  /** For one row: makes the state that of the next step, with the token at the position behind. Default false. */
+  /** For one row, the logits of a step's last token: makes the state that of the next step, which reads what was drawn. Default false. */
   readonly advance?: boolean;
 }
 
@@ -34,7 +35,7 @@ export type SampleParams = {
   readonly draw: 'u32*';
   /** [rows]: the token, or NO_TOKEN where a logit is NaN or infinite, or all are -infinite. */
   readonly tokens: 'u32*';
-  /** The step: row 0 is drawn for its position, row 1 for the one behind. */
+  /** The step. Without `advance`, row i belongs to the token at its position + i. */
   readonly state: 'u32*';
 };
 
@@ -74,7 +75,8 @@ export function sample(shape: SamplingShape): Program<SampleParams> {
     const word = (index: number) => k.ldGlobal(draw.at(index), 1)[0]!;
     const [temperature, topP] = [word(TEMPERATURE).asF32(), word(TOP_P).asF32()];
     const topK = word(TOP_K).asU32();
-    const position = stateOf(k, state, STATE_POSITION).add(k.cta.x);
+    const first = stateOf(k, state, STATE_POSITION);
+    const position = advance ? first.add(stateOf(k, state, STATE_TOKENS)).sub(1) : first.add(k.cta.x);
 
     const largest = row.largest((logit) => logit);
     // What is too large to be a number, or none at all, has no rank below this.
@@ -106,6 +108,7 @@ export function sample(shape: SamplingShape): Program<SampleParams> {
       k.if(finite, () => {
         k.stGlobal(state.at(STATE_IDS), [token.asB32()]);
         k.stGlobal(state.at(STATE_POSITION), [position.add(1).asB32()]);
+        k.stGlobal(state.at(STATE_TOKENS), [u32(1).asB32()]);
       });
     });
   });
