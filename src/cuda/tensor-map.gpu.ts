@@ -41,7 +41,7 @@ export function tensorBoxes(context: Context, stream: Stream): unknown {
   copyToDevice(memory.slice(32), matrix);
   const places = [
     [0, 0],
-    [5, 3],
+    [5, 8],
     [15, 24],
   ] as const;
   for (const swizzle of [0, 64] as const) {

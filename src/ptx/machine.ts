@@ -41,6 +41,10 @@ export interface Machine {
   write(reg: Reg, lane: number, value: number): void;
   writeBits(reg: Reg, lane: number, bits: number): void;
 
+  /** The patterns of all lanes of operands[first], operands[first + 1], ... one register after another. */
+  gather(operands: readonly Operand[], first: number, count: number, into: Int32Array): void;
+  scatter(regs: readonly Reg[], from: Int32Array): void;
+
   // ---- memory
   /** Reads one value of `wordBytes` (1, 2, 4 or 8) bytes for each target. */
   load(

@@ -6,6 +6,8 @@ export class Barrier {
   /** How often it has been passed. */
   turn = 0;
   arrived = 0;
+  /** How many those who are there wait for. */
+  expected = 0;
   /** What those who came knew; of the turn that ended last. */
   released: Knowledge | null = null;
   private gathered: Knowledge | null = null;
@@ -13,6 +15,7 @@ export class Barrier {
   /** One warp more of `expected`; true when it was the last. `knowledge`: null to tell nothing. */
   arrive(knowledge: Knowledge | null, expected: number): boolean {
     this.arrived++;
+    this.expected = expected;
     if (knowledge !== null) {
       if (this.gathered === null) this.gathered = knowledge.copy();
       else this.gathered.join(knowledge);
@@ -26,6 +29,9 @@ export class Barrier {
   }
 }
 
+/** Bytes that an mbarrier can await (PTX ISA, tx-count). */
+export const MOST_BYTES: number = 2 ** 20 - 1;
+
 /** An mbarrier: a phase ends when `count` arrivals and all bytes it expects have come. */
 export class MBarrier {
   /** Its number among the actors of the team. */
@@ -36,8 +42,10 @@ export class MBarrier {
   /** The warp of the team that made it, and at what time of its clock. */
   madeBy = 0;
   madeAt = 0;
-  /** Usable by bulk copies and the cluster. */
+  /** Usable by bulk copies. */
   fenced = false;
+  /** After how many turns of the cluster's barrier all of the cluster know of it, by a fence (fence.mbarrier_init) before a relaxed arrival. */
+  visibleFrom: number = Number.POSITIVE_INFINITY;
   /** The phase under way; those before are over. */
   phase = 0;
   pending: number;
@@ -88,7 +96,8 @@ export class MBarrier {
   get text(): string {
     const waits = [
       ...(this.pending > 0 ? [`${this.pending} of ${this.count} arrivals`] : []),
-      ...(this.bytes === 0 ? [] : [`${this.bytes} bytes`]),
+      ...(this.bytes > 0 ? [`${this.bytes} bytes`] : []),
+      ...(this.bytes < 0 ? [`an expectation of ${-this.bytes} bytes that came`] : []),
     ];
     return `the mbarrier at shared byte ${this.address}, in phase ${this.phase} (parity ${this.phase & 1}), which lacks ${waits.join(' and ')}`;
   }

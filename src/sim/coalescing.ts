@@ -34,6 +34,11 @@ function counted(addresses: ArrayLike<number>): number {
   return seen.size;
 }
 
+/** Sectors of bytes that lie together. */
+export function sectorsOfRange(start: number, bytes: number): number {
+  return bytes === 0 ? 0 : Math.floor((start + bytes - 1) / SECTOR) - Math.floor(start / SECTOR) + 1;
+}
+
 /** Fewer than these are no matter: what a few lanes at an edge do. */
 const FEW = 8;
 

@@ -26,6 +26,8 @@ export interface Compiled {
   /** Where a register's 32 lanes begin: among 32-bit words, or among doubles for 64-bit registers. */
   readonly slotOf: readonly number[];
   readonly slots: { readonly words: number; readonly doubles: number };
+  /** Whether products hold registers. */
+  readonly holds: boolean;
   /** Begins to run a warp; each `next` goes on until it must wait. */
   start(warp: Warp): Generator<void, void>;
   /** The JavaScript, for people. */
@@ -77,13 +79,13 @@ function compile(program: Program): Compiled {
   const count = (names: string[]): void => emit(`R[${runs.push(names) - 1}]++;`);
   const number = (instr: Instr): number => instrs.push(instr) - 1;
 
-  /** Before an instruction that is no product: the registers it shares with one must be free, and are no longer fenced once written. */
+  /** Before an instruction that is no product: the registers it shares with one must be free, and are no longer fenced, read or written (PTX ISA, wgmma.fence). */
   const guard = (instr: Instr): void => {
     if (instr.op.inFlight !== undefined) return;
     const used = [...instr.src.filter(isReg), ...instr.dst].filter(({ id }) => held.has(id));
     if (used.length === 0) return;
-    emit(`if (${used.map(({ id }) => `H[${id}] !== 0`).join(' || ')}) warp.usesHeld(instrs[${number(instr)}]);`);
-    for (const { id } of instr.dst) if (held.has(id)) emit(`T[${id}] = 1;`);
+    emit(`if (${used.map(({ id }) => `H[${id}] !== 0`).join(' || ')}) warp.usesHeld(instr${number(instr)});`);
+    for (const { id } of used) emit(`T[${id}] = 1;`);
   };
 
   /** A register of a lane; an f32 as its pattern when `kind` says so. */
@@ -146,11 +148,7 @@ function compile(program: Program): Compiled {
         count([stmt.op.name]);
         guard(stmt);
         emit('warp.active = mask;');
-        emit(
-          stmt.op.meaning.kind === 'wait'
-            ? `yield* instrs[${index}].op.meaning.run(warp, instrs[${index}]);`
-            : `instrs[${index}].op.meaning.run(warp, instrs[${index}]);`,
-        );
+        emit(`${stmt.op.meaning.kind === 'wait' ? 'yield* ' : ''}run${index}(warp, instr${index});`);
         return;
       }
       case 'if':
@@ -187,7 +185,7 @@ function compile(program: Program): Compiled {
         block(stmt.body, true);
         count(['bra']);
         emit('mask = on;');
-        if (meetsOthers(stmt)) emit(`warp.spinning = loops[${loops.push(stmt) - 1}].where; yield;`);
+        if (meetsOthers(stmt)) emit(`warp.goRound(loops[${loops.push(stmt) - 1}].where); yield;`);
         emit('} mask = outer; }');
         return;
     }
@@ -196,13 +194,16 @@ function compile(program: Program): Compiled {
   block(program.body, false);
   const views =
     'const I = warp.integers, F = warp.floats, D = warp.doubles, Q = warp.longs, H = warp.held, T = warp.touched;';
-  const source = `return function* (warp) {\n${views} let mask = -1;\n${lines.join('\n')}\n};`;
+  // Names of their own, so that each call site sees one function and one instruction.
+  const named = instrs.map((_, i) => `const instr${i} = instrs[${i}], run${i} = instr${i}.op.meaning.run;`);
+  const source = `${named.join('\n')}\nreturn function* (warp) {\n${views} let mask = -1;\n${lines.join('\n')}\n};`;
   const passes = new Float64Array(runs.length);
   const make = evaluate(['instrs', 'loops', 'm', 'R'], source, [instrs, loops, arithmetic, passes]);
   if (!isStart(make)) throw new TypeError('the compiled program is no function');
   return {
     slotOf,
     slots: { words, doubles },
+    holds: held.size > 0,
     start: make,
     source,
     reset: () => void passes.fill(0),

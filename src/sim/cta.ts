@@ -4,15 +4,13 @@ import { Barrier, type MBarrier } from './barriers.ts';
 import { SharedMemory } from './memory.ts';
 import type { Team } from './team.ts';
 
-const BARRIERS = 16;
-
 export class Cta {
   readonly team: Team;
   readonly index: Index3;
   /** Its number in the cluster. */
   readonly rank: number;
   readonly shared: SharedMemory;
-  readonly barriers: readonly Barrier[] = Array.from({ length: BARRIERS }, () => new Barrier());
+  private readonly barriers: Barrier[] = [];
   /** By byte address. */
   readonly mbarriers: Map<number, MBarrier> = new Map();
   /** All its warps have ended: its shared memory is gone. */
@@ -22,6 +20,10 @@ export class Cta {
     this.team = team;
     this.index = index;
     this.rank = rank;
-    this.shared = new SharedMemory(team.launch.program.sharedBytes, team.size);
+    this.shared = team.launch.windows.pop()?.clear() ?? new SharedMemory(team.launch.program.sharedBytes, team.size);
+  }
+
+  barrier(id: number): Barrier {
+    return (this.barriers[id] ??= new Barrier());
   }
 }

@@ -40,12 +40,21 @@ export interface Finding {
 /** Findings of one launch, one for each kind and line. */
 export class Findings {
   private readonly found = new Map<string, Finding>();
+  /** The same by place, whose object an instruction always shows: findings may be as many as accesses. */
+  private readonly byPlace = new Map<Where, Map<FindingKind, Finding>>();
 
   report(kind: FindingKind, where: Where, detail: string): void {
+    const finding = this.byPlace.get(where)?.get(kind) ?? this.enter(kind, where, detail);
+    finding.count++;
+  }
+
+  private enter(kind: FindingKind, where: Where, detail: string): Finding {
     const key = `${kind} ${where.file}:${where.line}`;
-    const known = this.found.get(key);
-    if (known !== undefined) known.count++;
-    else this.found.set(key, { kind, where, detail, fix: fixes[kind], count: 1 });
+    const finding = this.found.get(key) ?? { kind, where, detail, fix: fixes[kind], count: 0 };
+    this.found.set(key, finding);
+    const kinds = this.byPlace.get(where) ?? new Map<FindingKind, Finding>();
+    this.byPlace.set(where, kinds.set(kind, finding));
+    return finding;
   }
 
   get all(): readonly Finding[] {

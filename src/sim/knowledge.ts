@@ -1,5 +1,8 @@
 // What a warp knows of others' past: vector clocks (Lamport's happened-before, as FastTrack uses it). A team is the CTAs of a cluster; its actors
 // are its warps and its mbarriers, whose time counts phases. Knows no memory.
+//
+// Coarser than the hardware, on purpose: lanes of a warp know the same. One lane that arrives, releases, waits or acquires does so for all, also
+// where the others would need k.syncWarp around it.
 
 /** Clocks of other teams, by team. Shared between warps, so never changed in place. */
 type Foreign = ReadonlyMap<number, Int32Array>;
@@ -32,6 +35,8 @@ export const reachOf: Readonly<Record<'cta' | 'cluster' | 'gpu', Reach>> = { cta
 /** What a release gave away: the releaser's knowledge at that time, in the terms of all teams. */
 export interface Released {
   readonly clocks: Foreign;
+  /** In the releaser's team: which of its shared memory is fenced for bulk copies and wgmma. */
+  readonly fenced: Int32Array;
   readonly reach: Reach;
   readonly team: number;
   readonly rank: number;
@@ -75,16 +80,17 @@ export class Knowledge {
   /** All that is known, to be left at a flag. */
   release(reach: Reach): Released {
     const clocks = new Map(this.foreign ?? []).set(this.team, this.clock.slice());
-    return { clocks, reach, team: this.team, rank: this.rank };
+    return { clocks, fenced: this.fenced.slice(), reach, team: this.team, rank: this.rank };
   }
 
   /** Takes over what a flag held, if the flag's reach and one's own reach each other. */
-  acquire({ clocks, reach, team, rank }: Released, own: Reach): void {
+  acquire({ clocks, fenced, reach, team, rank }: Released, own: Reach): void {
     const least = Math.min(reach, own);
     if ((least < 2 && team !== this.team) || (least < 1 && rank !== this.rank)) return;
     const others = new Map(clocks);
     const mine = others.get(this.team);
     if (mine !== undefined) joinInto(this.clock, mine);
+    if (team === this.team) joinInto(this.fenced, fenced);
     others.delete(this.team);
     if (others.size > 0) this.foreign = joinForeign(this.foreign, others);
   }
@@ -94,5 +100,6 @@ export class Knowledge {
 export function joinReleased(a: Released | undefined, b: Released): Released {
   if (a === undefined) return b;
   const reach = a.reach < b.reach ? a.reach : b.reach;
-  return { ...b, reach, clocks: joinForeign(a.clocks, b.clocks) ?? b.clocks };
+  const fenced = a.team === b.team ? joined(a.fenced, b.fenced) : b.fenced;
+  return { ...b, reach, fenced, clocks: joinForeign(a.clocks, b.clocks) ?? b.clocks };
 }

@@ -1,5 +1,5 @@
 // Memory of the simulated GPU: buffers and matrices in global memory, a CTA's window of shared memory; each with shadow state that tells who
-// accessed a word last (shadow.ts has the rules).
+// accessed a word last (shadow/ has the rules).
 import type { TensorType } from '../ptx/program.ts';
 import type { Released } from './knowledge.ts';
 
@@ -8,24 +8,12 @@ const BUFFER_SPACE = 2 ** 36;
 /** What the longest vector access needs. */
 const ALIGNMENT = 16;
 
-/** Who accessed each 4-byte word last: times are those of the actor's own clock. */
-export interface Shadow {
-  /** One more than the id of the last writer; 0 without. */
+/** Who accessed each 4-byte word last: one more than the actor, 0 without; in global memory the warp's number in the grid. Marks: shadow/access.ts. */
+export interface GlobalShadow {
   readonly writer: Int32Array;
-  readonly writerTime: Int32Array;
-  /** Which bytes of the word it wrote, as 4 bits: others may have written the rest. 16 is added for an ordered (strong) access. */
-  readonly writerBytes: Uint8Array;
-}
-
-function shadowOf(words: number): Shadow {
-  return { writer: new Int32Array(words), writerTime: new Int32Array(words), writerBytes: new Uint8Array(words) };
-}
-
-/** The last reader of a word in global memory stands for all: enough to find a race in some order of warps, and never a false one. */
-export interface GlobalShadow extends Shadow {
+  readonly writerMark: Int32Array;
   readonly reader: Int32Array;
-  readonly readerTime: Int32Array;
-  readonly readerBytes: Uint8Array;
+  readonly readerMark: Int32Array;
 }
 
 export class GlobalBuffer {
@@ -46,10 +34,10 @@ export class GlobalBuffer {
     if (this.kept === null) {
       const words = Math.ceil(this.bytes.length / 4);
       this.kept = {
-        ...shadowOf(words),
+        writer: new Int32Array(words),
+        writerMark: new Int32Array(words),
         reader: new Int32Array(words),
-        readerTime: new Int32Array(words),
-        readerBytes: new Uint8Array(words),
+        readerMark: new Int32Array(words),
       };
     }
     return this.kept;
@@ -93,43 +81,61 @@ export class GlobalMemory {
   }
 }
 
+/** In `reader`: several that do not know each other, each with a mark in `readers`. */
+export const SEVERAL = -1;
+
 /** Shared memory of a CTA. Writers are actors of the team: its warps, then its mbarriers. */
-export class SharedMemory implements Shadow {
+export class SharedMemory {
   readonly bytes: Uint8Array;
   readonly view: DataView;
-  readonly written: Uint8Array;
-  readonly writer: Int32Array;
-  readonly writerTime: Int32Array;
-  readonly writerBytes: Uint8Array;
-  /** Lane and the warp's own epoch, for lanes of one warp that did not meet in between. */
-  readonly writerLane: Int8Array;
-  readonly writerEpoch: Int32Array;
-  /** [word][warp of the team] */
-  readonly readTime: Int32Array;
-  /** Bytes of the word that were read since it was written, as 4 bits. */
-  readonly readBytes: Uint8Array;
+  /** Which bytes of each word were ever written, as 4 bits. */
+  readonly defined: Uint8Array;
+  /** One more than the actor, 0 without; and its mark. */
+  readonly writer: Int16Array;
+  readonly writerMark: Int32Array;
+  /** Which lanes, for lanes of one warp that did not meet in between. */
+  readonly writerStep: Int32Array;
+  /** Who read the word since it was written: 0, one more than the warp, or SEVERAL. */
+  readonly reader: Int16Array;
+  readonly readerMark: Int32Array;
   /** One more than the actor whose asynchronous copy to the word is under way; 0 without. */
   readonly copying: Int16Array;
   /** How many products and bulk stores under way may still read the word. */
   readonly reading: Uint16Array;
+  /** Warps of the team. */
   readonly warps: number;
+  /** What releases left at words of it. */
   readonly released: Map<number, Released> = new Map();
+  private several: Int32Array | null = null;
 
   constructor(bytes: number, warps: number) {
     const words = Math.ceil(bytes / 4);
     this.warps = warps;
     this.bytes = new Uint8Array(words * 4);
     this.view = new DataView(this.bytes.buffer);
-    this.written = new Uint8Array(words * 4);
+    this.defined = new Uint8Array(words);
+    this.writer = new Int16Array(words);
+    this.writerMark = new Int32Array(words);
+    this.writerStep = new Int32Array(words);
+    this.reader = new Int16Array(words);
+    this.readerMark = new Int32Array(words);
     this.copying = new Int16Array(words);
     this.reading = new Uint16Array(words);
-    const { writer, writerTime, writerBytes } = shadowOf(words);
-    this.writer = writer;
-    this.writerTime = writerTime;
-    this.writerBytes = writerBytes;
-    this.writerLane = new Int8Array(words);
-    this.writerEpoch = new Int32Array(words);
-    this.readTime = new Int32Array(words * warps);
-    this.readBytes = new Uint8Array(words);
+  }
+
+  /** As it was when new. */
+  clear(): this {
+    this.bytes.fill(0);
+    for (const array of [this.defined, this.writer, this.writerMark, this.writerStep]) array.fill(0);
+    for (const array of [this.reader, this.readerMark, this.copying, this.reading]) array.fill(0);
+    this.several?.fill(0);
+    this.released.clear();
+    return this;
+  }
+
+  /** [word][warp of the team]; few words are ever read by several, so it is made when one is. */
+  get readers(): Int32Array {
+    this.several ??= new Int32Array(this.reader.length * this.warps);
+    return this.several;
   }
 }

@@ -59,17 +59,11 @@ export function tileProduct({ swizzle = true, barrier = true }: TileOptions = {}
       k.if(k.warp.eq(0), () => {
         const acc = k.accumulator();
         for (let step = 0; step < K / 16; step++) {
-          const a = k.ldmatrixA(
-            sA.at(
-              aTile.at(
-                k.lane.mod(16),
-                k.lane
-                  .div(16)
-                  .mul(8)
-                  .add(16 * step),
-              ),
-            ),
-          );
+          const column = k.lane
+            .div(16)
+            .mul(8)
+            .add(16 * step);
+          const a = k.ldmatrixA(sA.at(aTile.at(k.lane.mod(16), column))); // planted: the tile's fragment
           const b = k.ldmatrixB(
             sB.at(
               bTile.at(
@@ -120,7 +114,7 @@ export function pipelinedSum(
     const fetch = (index: number): void => {
       k.if(k.thread.lt(32), () => {
         const at = k.thread.mul(4);
-        k.cpAsync(stages.at(at.add((index % 2) * 128)), x.at(at.add(index * 128)));
+        k.cpAsync(stages.at(at.add((index % 2) * 128)), x.at(at.add(index * 128))); // planted: the stage's copy
       });
       k.cpAsyncCommit();
     };
@@ -131,7 +125,7 @@ export function pipelinedSum(
       else k.cpAsyncCommit();
       k.cpAsyncWait(pending);
       k.barSync();
-      const [word] = k.ldShared(stages.at(k.thread.xor(1).add((i % 2) * 128)), 1);
+      const [word] = k.ldShared(stages.at(k.thread.xor(1).add((i % 2) * 128)), 1); // planted: the stage's read
       total.set(total.add(word!.asF32()));
       if (barrier) k.barSync();
     }

@@ -2,7 +2,7 @@
 import { Random } from '../base/random.ts';
 import { pointee } from '../ptx/kernel.ts';
 import type { Index3 } from '../ptx/machine.ts';
-import type { ParamSpec, ParamType, Program, TensorType } from '../ptx/program.ts';
+import { elemBytes, type ParamSpec, type ParamType, type Program, type TensorType } from '../ptx/program.ts';
 import { compiled } from './compile.ts';
 import { type Counters, emptyCounters } from './counters.ts';
 import { type Finding, Findings } from './findings.ts';
@@ -37,8 +37,10 @@ export interface Simulation {
 }
 
 const RESIDENT = 16;
+/** Of matrices that bulk copies read (CUDA driver, cuTensorMapEncodeTiled). */
+const ROW_ALIGNMENT = 16;
 
-/** Errors: TypeError for an argument that is missing or of another type, RangeError for a grid that clusters do not divide. */
+/** Errors: TypeError for an argument that is missing or of another type, RangeError for a grid that clusters do not divide, or a matrix whose rows are no multiple of 16 bytes. */
 export function simulate<S extends ParamSpec>(program: Program<S>, options: SimulateOptions<S>): Simulation {
   const { grid, args, seed = 0, resident = RESIDENT } = options;
   const named = new Map(Object.entries<ArrayBufferView | HostTensor | number>(args));
@@ -66,6 +68,9 @@ export function simulateLaunch(
     findings: new Findings(),
     counters: emptyCounters(),
     progress: 0,
+    files: [],
+    windows: [],
+    doubtful: false,
   };
   runTeams(launch, new Random(seed), Math.max(1, Math.floor(resident / program.cluster)));
   return { findings: launch.findings.all, counters: { ...launch.counters, ...code.tally() } };
@@ -91,6 +96,8 @@ function bindParameters(
     if (typeof arg === 'number' && typeof type === 'string') parameters.set(name, arg);
     else if (typeof arg === 'object' && 'data' in arg && typeof type === 'object') {
       const { rows, columns } = arg;
+      if ((columns * elemBytes[type.elem]) % ROW_ALIGNMENT !== 0)
+        throw new RangeError(`${name}: boxes are of matrices whose rows are multiples of ${ROW_ALIGNMENT} bytes`);
       parameters.set(name, global.addMatrix({ buffer: bufferOf(arg.data), rows, columns, type }));
     } else if (typeof arg === 'object' && 'buffer' in arg && pointee(type) !== null) {
       parameters.set(name, bufferOf(arg).address);
@@ -111,8 +118,11 @@ function* clusters({ x, y, z }: Index3, size: number): Generator<Index3[]> {
 
 /** Steps in a row of one team: its memory stays in the processor's caches. */
 const STAY = 16;
-/** Steps a warp may make without anything happening that another might wait for. */
+/** Steps a warp may make without anything happening that another might wait for, until it is looked at whether loops go round unchanged. */
+const DOUBT = 64;
+/** Steps of a warp, and of all, until loops that do change something in registers count as waiting in vain, too: a second or so. */
 const PATIENCE = 20_000;
+const LEAST_PATIENCE = 1_000_000;
 
 function runTeams(launch: Launch, random: Random, most: number): void {
   const waiting = clusters(launch.grid, launch.program.cluster);
@@ -133,23 +143,27 @@ function runTeams(launch: Launch, random: Random, most: number): void {
     let steps = 0;
     while (steps < STAY && !team.ended && team.step(random)) steps++;
     if (team.ended) {
-      team.end();
       running.splice(at, 1);
       admit();
     }
     if (launch.progress === seen) idle += Math.max(steps, 1);
-    else [seen, idle] = [launch.progress, 0];
-    if (idle > 0 && isDead(running, idle)) {
+    else {
+      [seen, idle] = [launch.progress, 0];
+      launch.doubtful = false;
+    }
+    if (idle > 0 && isDead(launch, running, idle)) {
       reportDeadlock(launch, running);
       return;
     }
   }
 }
 
-/** Nobody can go on, or those who do only spin. */
-function isDead(running: readonly Team[], idle: number): boolean {
+/** Nobody can go on, or those who do go round a loop in which nothing changes. */
+function isDead(launch: Launch, running: readonly Team[], idle: number): boolean {
+  const warps = running.reduce((sum, team) => sum + team.warpsLeft, 0);
+  launch.doubtful = idle > DOUBT * warps;
   if (running.every((team) => team.stuck)) return running.length > 0;
-  return idle > PATIENCE * running.reduce((sum, team) => sum + team.left.length, 0);
+  return idle > Math.max(PATIENCE * warps, LEAST_PATIENCE);
 }
 
 const MOST_NAMED = 8;

@@ -8,9 +8,10 @@ import type { Counters } from './counters.ts';
 import { Cta } from './cta.ts';
 import type { Findings } from './findings.ts';
 import { Knowledge } from './knowledge.ts';
-import type { GlobalMemory } from './memory.ts';
-import { endBulkCopy } from './shadow.ts';
+import type { GlobalMemory, SharedMemory } from './memory.ts';
+import { endBulkCopy } from './shadow/shared.ts';
 import { Warp } from './warp.ts';
+import type { RegisterFile } from './warp/registers.ts';
 
 /** What all of a launch have in common. */
 export interface Launch {
@@ -23,6 +24,11 @@ export interface Launch {
   readonly counters: Counters;
   /** Counts whatever another warp might wait for: when it stands still, nobody gets anywhere. */
   progress: number;
+  /** Registers and shared memory of warps and CTAs that have ended: making them anew costs more than a short kernel. */
+  readonly files: RegisterFile[];
+  readonly windows: SharedMemory[];
+  /** It has stood still for a while: loops look whether they still change anything. */
+  doubtful: boolean;
 }
 
 /** A bulk copy under way into the shared memory of one CTA. */
@@ -69,13 +75,19 @@ export class Team {
   get ended(): boolean {
     return this.running.length === 0;
   }
-  /** Nothing of it can go on. */
+  /** Nothing of it can go on, unless another team changes something. */
   get stuck(): boolean {
-    return this.copies.length === 0 && this.running.every(({ warp }) => warp.waiting?.ready() === false);
+    return (
+      this.copies.length === 0 && this.running.every(({ warp }) => warp.waiting?.ready() === false || warp.isStill)
+    );
   }
   /** Those that have not ended. */
   get left(): readonly Warp[] {
     return this.running.map(({ warp }) => warp);
+  }
+
+  get warpsLeft(): number {
+    return this.running.length;
   }
 
   nothing(rank: number): Knowledge {
@@ -120,19 +132,25 @@ export class Team {
     return true;
   }
 
-  /** All warps have ended: copies that nobody waited for come to memory that is gone. */
-  end(): void {
-    for (const { where, barrier } of this.copies) {
+  private endWarp(at: number, warp: Warp): void {
+    const { home } = warp;
+    this.running.splice(at, 1);
+    warp.end();
+    this.launch.files.push(warp.file);
+    this.launch.progress++;
+    home.ended = this.running.every((other) => other.warp.home !== home);
+    if (home.ended) this.endCta(home);
+  }
+
+  /** All its warps have ended: copies that nobody waited for come to memory that is gone. */
+  private endCta(cta: Cta): void {
+    for (const { where, barrier } of this.copies.filter((copy) => copy.cta === cta)) {
       const detail = `the CTA ends while a copy for ${this.nameOf(barrier.actor)} is under way`;
       this.launch.findings.report('unwaited-copy', where, detail);
     }
-  }
-
-  private endWarp(at: number, warp: Warp): void {
-    this.running.splice(at, 1);
-    warp.end();
-    this.launch.progress++;
-    warp.home.ended = this.running.every((other) => other.warp.home !== warp.home);
+    const others = this.copies.filter((copy) => copy.cta !== cta);
+    this.copies.splice(0, this.copies.length, ...others);
+    this.launch.windows.push(cta.shared);
   }
 
   private endCopy(at: number): void {

@@ -4,25 +4,22 @@ import { runsOn } from '../../src/device/parameters.ts';
 import { difference, type InstructionProgram, outputOf } from '../../src/sim/instruction-programs/define.fixture.ts';
 import { simulated } from '../../src/sim/instruction-programs/simulated.fixture.ts';
 import { instructionPrograms } from '../../src/sim/instruction-programs/table.fixture.ts';
-import type { Comparison } from './lane.ts';
 import { launchOnDevice } from './run-program.ts';
+import type { Trial } from './trial.ts';
 
 const SEEDS = [1, 2, 3, 4, 5];
 
 /** A program for a chip that this one is not passes unrun, and says so. */
-export function compareInstructions(device: Device): Comparison[] {
-  return instructionPrograms.map((entry) => {
-    const { name, program } = entry;
-    if (!runsOn(device.facts.arch, program))
-      return { name, ok: true, detail: `skipped: needs ${program.target}, and ${device.name} is ${device.facts.arch}` };
-    try {
-      const wrong = SEEDS.flatMap((seed) => compare(device, entry, seed).map((text) => `seed ${seed}: ${text}`));
-      return { name, ok: wrong.length === 0, detail: wrong[0] ?? `${SEEDS.length} seeds (${boundOf(entry)})` };
-    } catch (error) {
-      return { name, ok: false, detail: String(error) };
-    }
-  });
-}
+export const instructionTrials: readonly Trial[] = instructionPrograms.map((entry) => ({
+  name: entry.name,
+  run: (device) => {
+    const { arch } = device.facts;
+    const { target } = entry.program;
+    if (!runsOn(arch, entry.program)) return { ok: true, detail: `skipped: needs ${target}, and this is ${arch}` };
+    const wrong = SEEDS.flatMap((seed) => compare(device, entry, seed).map((text) => `seed ${seed}: ${text}`));
+    return { ok: wrong.length === 0, detail: wrong[0] ?? `${SEEDS.length} seeds (${boundOf(entry)})` };
+  },
+}));
 
 const boundOf = ({ tolerance }: InstructionProgram): string =>
   tolerance === null ? 'bits' : `within ${tolerance.relative.toExponential(1)}: ${tolerance.reason}`;

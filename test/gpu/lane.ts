@@ -1,22 +1,17 @@
 // Every lane instruction on the GPU and on the simulator, over random and edge operands: equal bits, or within the stated error.
-import type { Device } from '../../src/device/device.ts';
 import { Random } from '../../src/base/random.ts';
 import { f32 } from '../../src/ptx/arithmetic.ts';
 import { inputKinds, laneArgs, laneOps, laneProgram, tolerances } from '../../src/sim/lane-programs.fixture.ts';
 import { simulate } from '../../src/sim/simulate.ts';
 import { runOnDevice } from './run-program.ts';
-
-export interface Comparison {
-  readonly name: string;
-  readonly ok: boolean;
-  readonly detail: string;
-}
+import type { Trial } from './trial.ts';
 
 const COUNT = 1 << 14;
 const hex = (bits: number): string => `0x${bits.toString(16).padStart(8, '0')}`;
 
-export function compareLaneInstructions(device: Device): Comparison[] {
-  return laneOps.map((op, index) => {
+export const laneTrials: readonly Trial[] = laneOps.map((op, index) => ({
+  name: op.name,
+  run: (device) => {
     const inputs = laneArgs(op, COUNT, new Random(1000 + index));
     const [simulated, real, simulatedHigh, realHigh] = Array.from({ length: 4 }, () => new Uint32Array(COUNT));
     const program = laneProgram(op, 'lane');
@@ -47,6 +42,6 @@ export function compareLaneInstructions(device: Device): Comparison[] {
           )}: GPU ${hex(got)}, simulator ${hex(want)}${sameHigh ? '' : `, upper words ${hex(realHigh![i]!)} and ${hex(simulatedHigh![i]!)}`}`;
     }
     const bound = tolerance === undefined ? 'bits' : `within ${tolerance.toExponential(1)}`;
-    return { name: op.name, ok: different === 0, detail: `${COUNT} operands, ${different} differ (${bound})${first}` };
-  });
-}
+    return { ok: different === 0, detail: `${COUNT} operands, ${different} differ (${bound})${first}` };
+  },
+}));

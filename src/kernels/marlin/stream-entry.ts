@@ -55,11 +55,12 @@ export function streamExample(coded: CodedOptions, tiling: StreamTiling, m: numb
         bias: random.fillNormal(new Float32Array(n)),
         y: halves(type, m * n, () => Number.NaN),
         m,
-        packed,
       };
     },
-    check: ({ x, y, bias, packed }) => {
-      const reference = marlinReference(numbers(type, x.data), m, packed).map((sum, i) => sum + bias[i % n]!);
+    check: ({ x, y, bias, strips, factors }) => {
+      const reference = marlinReference(numbers(type, x.data), m, { n, k, scheme, type, strips, factors }).map(
+        (sum, i) => sum + bias[i % n]!,
+      );
       return { error: relativeError(numbers(type, y), reference), bound: BOUND[type] };
     },
   });

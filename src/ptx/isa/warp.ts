@@ -11,6 +11,14 @@ function given(what: Parameters<typeof warpOp>[0], value: (machine: Machine, lan
   );
 }
 
+/** The same value for all. */
+function uniform(what: Parameters<typeof warpOp>[0], value: (machine: Machine) => number): Op {
+  return warpOp(what, (machine, instr) => {
+    const one = value(machine);
+    eachLane(machine, (lane) => machine.write(instr.dst[0]!, lane, one));
+  });
+}
+
 function special(register: string, value: (machine: Machine, lane: number) => number, needs: Target = 'sm_80'): Op {
   const version = needs === 'sm_80' ? 7.0 : 7.8;
   const what = { name: `mov.u32 %${register}`, dst: ['u32'], needs, version } as const;
@@ -35,7 +43,7 @@ export const sharedBase: Op = given(
 /** The value of a parameter of the launch. */
 export function parameter(name: string, kind: Kind, spelling: 'u32' | 's32' | 'f32' | 'u64'): Op {
   const what = { name: `ld.param.${spelling} [${name}]`, dst: [kind] };
-  return given({ ...what, format: ([d]) => `ld.param.${spelling} ${d}, [${name}];` }, (machine) =>
+  return uniform({ ...what, format: ([d]) => `ld.param.${spelling} ${d}, [${name}];` }, (machine) =>
     machine.parameter(name),
   );
 }
@@ -43,7 +51,7 @@ export function parameter(name: string, kind: Kind, spelling: 'u32' | 's32' | 'f
 /** The address of a parameter that is a tensor map. */
 export function parameterAddress(name: string): Op {
   const what = { name: `mov.b64 [${name}]`, dst: ['global'], needs: 'sm_90', version: 7.8 } as const;
-  return given({ ...what, format: ([d]) => `mov.b64 ${d}, ${name}; cvta.param.u64 ${d}, ${d};` }, (machine) =>
+  return uniform({ ...what, format: ([d]) => `mov.b64 ${d}, ${name}; cvta.param.u64 ${d}, ${d};` }, (machine) =>
     machine.parameter(name),
   );
 }

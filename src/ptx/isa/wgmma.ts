@@ -1,25 +1,13 @@
 // Tensor-core instructions of a warpgroup, which go on while the program does: wgmma, dense and sparse (PTX ISA 9.7.15). A in registers or
 // shared memory, B in shared memory, both K-major. Each warp of the four is computed by itself: 16 of the 64 rows.
-import { bf16ToNumber, e4m3ToNumber, e5m2ToNumber, f16ToNumber } from '../../base/f16.ts';
 import type { Machine } from '../machine.ts';
 import type { Kind, Op } from '../op.ts';
 import type { Instr, Operand, Swizzle } from '../program.ts';
-import { fragmentA8, fragmentC } from './fragments.ts';
 import { braced, once, repeat, warpOp } from './make.ts';
-import { everyK, keptK, pairKind, readA } from './matrix.ts';
+import { keptK, pairKind } from './matrix.ts';
+import { bytesOf, gatherA, type MatrixType, multiply, valuesOf } from './operands.ts';
 
-export type WgmmaType = 'f16' | 'bf16' | 'e4m3' | 'e5m2';
-
-interface TypeFacts {
-  readonly bytes: 1 | 2;
-  readonly toNumber: (bits: number) => number;
-}
-const facts: Readonly<Record<WgmmaType, TypeFacts>> = {
-  f16: { bytes: 2, toNumber: f16ToNumber },
-  bf16: { bytes: 2, toNumber: bf16ToNumber },
-  e4m3: { bytes: 1, toNumber: e4m3ToNumber },
-  e5m2: { bytes: 1, toNumber: e5m2ToNumber },
-};
+export type WgmmaType = MatrixType;
 
 /** How a K-major operand lies in shared memory (PTX ISA 9.7.15.5.1.2). A row holds as many bytes of k as the swizzle spans; 16 without one. */
 export interface MatrixLayout {
@@ -76,7 +64,8 @@ function readShared(
   depth: number,
 ): Float32Array {
   const start = (machine.read(low, 0) & 0x3fff) << 4;
-  const { bytes, toNumber } = facts[type];
+  const bytes = bytesOf[type];
+  const decoded = valuesOf(type);
   const values = new Float32Array(rows * depth);
   const chunks = (depth * bytes) / 16;
   const mask = bytes === 2 ? 0xffff : 0xff;
@@ -84,25 +73,12 @@ function readShared(
   for (let row = 0; row < rows; row++) {
     for (let chunk = 0; chunk < chunks; chunk++) {
       const words = machine.readForMatrix(instr, chunkAddress(start, layout, first + row, chunk));
-      const at = row * depth + (chunk * 16) / bytes;
-      for (let i = 0; i < 16 / bytes; i++) {
-        values[at + i] = toNumber((words[Math.floor(i / perWord)]! >>> (8 * bytes * (i % perWord))) & mask);
-      }
+      let at = row * depth + (chunk * 16) / bytes;
+      for (let word = 0; word < 4; word++)
+        for (let i = 0; i < perWord; i++) values[at++] = decoded[(words[word]! >>> (8 * bytes * i)) & mask]!;
     }
   }
   return values;
-}
-
-function registersA(machine: Machine, instr: Instr, type: WgmmaType): Float32Array {
-  if (type === 'f16' || type === 'bf16') return readA(machine, instr, type, 0);
-  const a = new Float32Array(16 * 32);
-  for (let row = 0; row < 16; row++) {
-    for (let k = 0; k < 32; k++) {
-      const { register, lane, byte } = fragmentA8(row, k);
-      a[row * 32 + k] = facts[type].toNumber((machine.bits(instr.src[register]!, lane) >>> (8 * byte)) & 0xff);
-    }
-  }
-  return a;
 }
 
 /**
@@ -113,7 +89,7 @@ function registersA(machine: Machine, instr: Instr, type: WgmmaType): Float32Arr
 export function wgmma(shape: WgmmaShape): Op {
   const { n, type, a, b, sparse } = shape;
   if (!Number.isInteger(n / 8) || n < 8 || n > 256) throw new RangeError(`wgmma with n = ${n}: 8, 16, ... 256`);
-  const { bytes } = facts[type];
+  const bytes = bytesOf[type];
   const kept = 32 / bytes;
   const depth = sparse === null ? kept : 2 * kept;
   if (sparse !== null && bytes === 1) throw new RangeError('sparse products are of f16 and bf16');
@@ -159,23 +135,14 @@ export function wgmma(shape: WgmmaShape): Op {
         const firstRow = ((machine.thread(0) >> 5) & 3) * 16;
         const left =
           a === null
-            ? registersA(machine, instr, type)
+            ? gatherA(machine, instr.src, 0, type)
             : readShared(machine, instr, instr.src[0]!, a, type, [firstRow, 16], kept);
-        const placeOf = sparse === null ? everyK : keptK(machine, instr, at + 2, sparse);
+        const keptAt = sparse === null ? null : keptK(machine, instr, at + 2, sparse);
         const right = readShared(machine, instr, instr.src[at]!, b, type, [0, n], depth);
         const adds = machine.read(instr.src[at + 1]!, 0) !== 0;
         machine.beginMatrix(instr, [...instr.dst, ...(a === null ? instr.src.slice(0, 4) : [])]);
         machine.countTensor(2 * 16 * n * depth);
-        for (let row = 0; row < 16; row++) {
-          const places = Array.from({ length: kept }, (_, i) => placeOf(row, i));
-          for (let column = 0; column < n; column++) {
-            const { register, lane } = fragmentC(row, column);
-            let sum = adds ? machine.read(instr.src[sums + register]!, lane) : 0;
-            for (let i = 0; i < kept; i++)
-              sum = Math.fround(sum + left[row * kept + i]! * right[column * depth + places[i]!]!);
-            machine.write(instr.dst[register]!, lane, sum);
-          }
-        }
+        multiply(machine, { operands: instr.src, first: sums, adds }, left, right, depth, instr.dst, keptAt);
       },
     ),
   );

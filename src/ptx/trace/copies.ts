@@ -45,7 +45,7 @@ export class Copies extends Memory {
     const sources = [to.operand, from.operand, operandOf(bytes), barrier.operand, ...maskOf(options)];
     this.effect(copies.bulkLoad(optionsOf(options)), sources);
   }
-  /** Copies the box of a matrix that begins at (row, column), swizzled as the parameter declares; rows and columns outside of it come as 0. */
+  /** Copies the box of a matrix that begins at (row, column), swizzled as the parameter declares; rows and columns outside of it come as 0. The column must be a multiple of 16 bytes. */
   cpAsyncBulkTensor<T extends ElemType>(
     to: Shared<T>,
     from: Tensor<NoInfer<T>>,

@@ -26,7 +26,7 @@ const isShared = ({ f }: Trial): boolean => f !== 'exch' && f !== 'cas';
 
 function trials(space: Space, scope: Scope, types: readonly sync.AtomicType[]): readonly Trial[] {
   const wanted = <T extends readonly [sync.AtomicFunction, sync.AtomicType]>(all: readonly T[]): readonly T[] =>
-    all.filter(([, type]) => types.includes(type));
+    all.filter(([f, type]) => types.includes(type) && sync.isAtomic(space, f, type));
   return [
     ...orders.flatMap((order) =>
       wanted(updates).map(([f, type]) => ({ op: sync.atom(space, f, type, order, scope), f, type })),
@@ -186,7 +186,7 @@ export const atomicPrograms: readonly InstructionProgram[] = [
       atomics(`atomics_${space}_${scope}`, space, trials(space, scope, ['u32', 's32', 'f32', 'f16x2'])),
     ),
   ),
-  ...spaces.map((space) =>
+  ...(['global', 'shared'] as const).map((space) =>
     atomics(
       `atomics_bf16x2_${space}`,
       space,

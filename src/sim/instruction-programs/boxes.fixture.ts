@@ -45,13 +45,14 @@ function eachInside(
 function boxLoads(elem: Elem, swizzle: Swizzle, multicast: boolean): InstructionProgram {
   const width = widthOf(elem, swizzle);
   const [boxWords, ctas] = [(BOX_ROWS * width * elemBytes[elem]) / 4, multicast ? 2 : 1];
+  const chunk = 16 / elemBytes[elem];
   const size = { rows: 50, columns: 2 * width + 16 };
-  // Inside, over the lower right corner, over the upper left one, and wholly outside.
+  // Copies begin at a multiple of 16 bytes of a row. Inside, over the lower right corner, over the upper left one, and wholly outside.
   const places = [
     [7, 16],
-    [size.rows - 5, size.columns - 9],
-    [-3, -8],
-    [-BOX_ROWS, 3],
+    [size.rows - 5, size.columns - chunk],
+    [-3, -chunk],
+    [-BOX_ROWS, 2 * chunk],
   ] as const;
   return define({
     program: kernel(
@@ -108,11 +109,12 @@ function boxLoads(elem: Elem, swizzle: Swizzle, multicast: boolean): Instruction
 function boxStores(elem: Elem, swizzle: Swizzle): InstructionProgram {
   const width = widthOf(elem, swizzle);
   const boxWords = (BOX_ROWS * width * elemBytes[elem]) / 4;
-  const size = { rows: 50, columns: 2 * width - 16 / elemBytes[elem] };
+  const chunk = 16 / elemBytes[elem];
+  const size = { rows: 50, columns: 2 * width - chunk };
   // The first over the upper left corner, the second, which does not meet it, over the lower right one.
   const places = [
-    [-3, -(8 / elemBytes[elem])],
-    [BOX_ROWS - 3, width - 8 / elemBytes[elem]],
+    [-3, -chunk],
+    [BOX_ROWS - 3, width - chunk],
   ] as const;
   return define({
     program: kernel(

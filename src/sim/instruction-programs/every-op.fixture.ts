@@ -117,16 +117,20 @@ const syncMakers: Makers<typeof sync> = {
   namedBarArrive: [sync.namedBarArrive(1, 64)],
   fence: scopes.map((scope) => sync.fence(scope)),
   atom: spaces.flatMap((space) =>
-    updates.flatMap(([f, type]) =>
-      orders.flatMap((order) => scopes.map((scope) => sync.atom(space, f, type, order, scope))),
-    ),
+    updates
+      .filter(([f, type]) => sync.isAtomic(space, f, type))
+      .flatMap(([f, type]) =>
+        orders.flatMap((order) => scopes.map((scope) => sync.atom(space, f, type, order, scope))),
+      ),
   ),
   red: spaces.flatMap((space) =>
-    reductions.flatMap(([f, type]) =>
-      (['relaxed', 'release'] as const).flatMap((order) =>
-        scopes.map((scope) => sync.red(space, f, type, order, scope)),
+    reductions
+      .filter(([f, type]) => sync.isAtomic(space, f, type))
+      .flatMap(([f, type]) =>
+        (['relaxed', 'release'] as const).flatMap((order) =>
+          scopes.map((scope) => sync.red(space, f, type, order, scope)),
+        ),
       ),
-    ),
   ),
   atomCas: spaces.flatMap((space) =>
     orders.flatMap((order) => scopes.map((scope) => sync.atomCas(space, order, scope))),

@@ -1,23 +1,23 @@
 // Where a warp meets others: barriers of its CTA and cluster, mbarriers, fences for asynchronous copies.
 import type { Space } from '../../ptx/machine.ts';
 import type { Instr, Operand, Reg } from '../../ptx/program.ts';
-import type { Barrier, MBarrier } from '../barriers.ts';
+import { type Barrier, type MBarrier, MOST_BYTES } from '../barriers.ts';
 import { WarpCopies } from './copies.ts';
 
 export class WarpBarriers extends WarpCopies {
   /** mbarriers this warp made and has not fenced. */
   private fresh: MBarrier[] = [];
   /** The phase of each mbarrier that this warp has seen end last. */
-  private readonly passed = new Map<MBarrier, number>();
+  private passed: Map<MBarrier, number> | null = null;
   private clusterTurn = -1;
 
   // ---- barriers of the CTA and of the cluster
 
   *barrier(instr: Instr, id: number, threads: number | null): Generator<void, void> {
     this.converge(instr);
-    const barrier = this.home.barriers[id]!;
-    const { turn } = barrier;
     const expected = threads === null ? this.team.warpsPerCta : threads / 32;
+    const barrier = this.agreed(instr, id, expected);
+    const { turn } = barrier;
     if (barrier.arrive(this.knowledge, expected)) this.launch.progress++;
     yield* this.until(
       instr,
@@ -29,8 +29,18 @@ export class WarpBarriers extends WarpCopies {
 
   arriveBarrier(instr: Instr, id: number, threads: number): void {
     this.converge(instr);
-    if (this.home.barriers[id]!.arrive(this.knowledge, threads / 32)) this.launch.progress++;
+    if (this.agreed(instr, id, threads / 32).arrive(this.knowledge, threads / 32)) this.launch.progress++;
     this.tick();
+  }
+
+  /** Barrier `id`, at which all must expect as many. */
+  private agreed(instr: Instr, id: number, expected: number): Barrier {
+    const barrier = this.home.barrier(id);
+    if (barrier.arrived > 0 && barrier.expected !== expected) {
+      const detail = `${this.name} expects ${expected} warps at barrier ${id}, where others expect ${barrier.expected}`;
+      this.findings.report('barrier-misuse', instr.where, detail);
+    }
+    return barrier;
   }
 
   arriveCluster(instr: Instr, release: boolean): void {
@@ -57,6 +67,7 @@ export class WarpBarriers extends WarpCopies {
       () => `barrier.cluster (${clusterBarrier.arrived} of ${size} warps)`,
     );
     this.clusterTurn = -1;
+    this.clusterTurns = turn + 1;
     this.pass(clusterBarrier);
   }
 
@@ -85,11 +96,13 @@ export class WarpBarriers extends WarpCopies {
   }
 
   fenceBarrierInit(): void {
-    for (const mbarrier of this.fresh) mbarrier.fenced = true;
+    // A warp that has arrived, and not waited yet, told the others nothing by that arrival.
+    const visibleFrom = this.team.clusterBarrier.turn + (this.clusterTurn < 0 ? 1 : 2);
+    for (const mbarrier of this.fresh) Object.assign(mbarrier, { fenced: true, visibleFrom });
     this.fresh = [];
   }
 
-  // ---- mbarriers
+  // ---- mbarriers. An arrival releases and a wait acquires among the whole cluster, also where PTX would say so only with a scope.
 
   initBarrier(instr: Instr, barrier: Operand, count: Operand): void {
     this.eachActive((lane) => {
@@ -112,25 +125,19 @@ export class WarpBarriers extends WarpCopies {
 
   private find(instr: Instr, space: Space, barrier: Operand, lane: number): MBarrier | null {
     const address = this.read(barrier, lane);
-    const cta = space === 'cluster' ? this.ctaOf(address) : this.home;
-    const at = space === 'cluster' ? this.offsetOf(address) : address;
-    const found = cta?.mbarriers.get(at);
-    if (found === undefined) {
-      this.findings.report('barrier-misuse', instr.where, `no mbarrier was made at shared byte ${at}`);
-      return null;
-    }
-    if (found.madeBy !== this.index && found.madeAt > this.knowledge.clock[found.madeBy]!) {
-      const detail = `${this.name} uses the mbarrier at shared byte ${at}, made by ${this.nameOf(found.madeBy)} with nothing between`;
-      this.findings.report('race', instr.where, detail);
-    }
-    return found;
+    if (space !== 'cluster') return this.mbarrierAt(instr, this.home, address);
+    const cta = this.ctaOf(address);
+    if (cta !== undefined && !cta.ended) return this.mbarrierAt(instr, cta, this.offsetOf(address));
+    const detail = `lane ${lane} of ${this.name} arrives at an mbarrier of ${cta === undefined ? 'no CTA' : `CTA ${cta.rank}, which has ended`}`;
+    this.findings.report('out-of-bounds', instr.where, detail);
+    return null;
   }
 
   arrive(instr: Instr, space: Space, barrier: Operand, bytes: Operand | null): void {
     this.eachActive((lane) => {
       const mbarrier = this.find(instr, space, barrier, lane);
       if (mbarrier === null) return;
-      if (bytes !== null) mbarrier.bytes += this.read(bytes, lane);
+      if (bytes !== null) this.expect(instr, mbarrier, this.read(bytes, lane));
       const { phase } = mbarrier;
       if (!mbarrier.arrive(this.knowledge)) {
         const detail = `${this.name} arrives at the mbarrier at shared byte ${mbarrier.address}, where all ${mbarrier.count} of phase ${phase} have arrived`;
@@ -139,6 +146,13 @@ export class WarpBarriers extends WarpCopies {
       if (mbarrier.phase !== phase) this.launch.progress++;
     });
     this.tick();
+  }
+
+  private expect(instr: Instr, mbarrier: MBarrier, bytes: number): void {
+    mbarrier.bytes += bytes;
+    if (mbarrier.bytes <= MOST_BYTES) return;
+    const detail = `${this.name} makes the mbarrier at shared byte ${mbarrier.address} await ${mbarrier.bytes} bytes, of at most ${MOST_BYTES}`;
+    this.findings.report('barrier-misuse', instr.where, detail);
   }
 
   *waitBarrier(instr: Instr, barrier: Operand, parity: Operand): Generator<void, void> {
@@ -174,13 +188,14 @@ export class WarpBarriers extends WarpCopies {
 
   private saw(mbarrier: MBarrier): void {
     this.knowledge.join(mbarrier.released);
+    this.passed ??= new Map();
     this.passed.set(mbarrier, mbarrier.phase - 1);
   }
 
   /** A wait that a phase seen before satisfies, while bytes of the present one are under way, waits for nothing. */
   private checkParity(instr: Instr, mbarrier: MBarrier, parity: number): void {
     const last = mbarrier.phase - 1;
-    if (!mbarrier.isOver(parity) || (this.passed.get(mbarrier) ?? -1) < last) return;
+    if (!mbarrier.isOver(parity) || (this.passed?.get(mbarrier) ?? -1) < last) return;
     if (mbarrier.bytes === 0 && mbarrier.underWay === 0) return;
     const detail = `${this.name} waits for parity ${parity} of ${mbarrier.text}: the phase before satisfied it`;
     this.findings.report('wrong-parity', instr.where, detail);

@@ -7,7 +7,7 @@ import type { Cta } from '../cta.ts';
 import type { Findings } from '../findings.ts';
 import type { Knowledge } from '../knowledge.ts';
 import type { GlobalMemory } from '../memory.ts';
-import type { Actor } from '../shadow.ts';
+import type { Actor } from '../shadow/access.ts';
 import type { Launch, Team } from '../team.ts';
 
 /** Why a warp does not go on, and when it can. */
@@ -15,6 +15,27 @@ export interface Waiting {
   readonly where: Where;
   readonly what: () => string;
   readonly ready: () => boolean;
+}
+
+/** Registers of 32 lanes: 32-bit ones as integers or floats, 64-bit ones as doubles (addresses) or bigints. */
+export class RegisterFile {
+  readonly integers: Int32Array;
+  readonly floats: Float32Array;
+  readonly doubles: Float64Array;
+  readonly longs: BigUint64Array;
+
+  constructor({ words, doubles }: { readonly words: number; readonly doubles: number }) {
+    this.integers = new Int32Array(words);
+    this.floats = new Float32Array(this.integers.buffer);
+    this.doubles = new Float64Array(doubles);
+    this.longs = new BigUint64Array(this.doubles.buffer);
+  }
+
+  clear(): this {
+    this.integers.fill(0);
+    this.doubles.fill(0);
+    return this;
+  }
 }
 
 export class WarpRegisters implements Actor {
@@ -26,6 +47,9 @@ export class WarpRegisters implements Actor {
   readonly index: number;
   readonly id: number;
   readonly teamSize: number;
+  readonly warpsPerCta: number;
+  /** Goes back to the launch at the end, for another warp. */
+  readonly file: RegisterFile;
   readonly integers: Int32Array;
   readonly floats: Float32Array;
   readonly doubles: Float64Array;
@@ -48,13 +72,12 @@ export class WarpRegisters implements Actor {
     this.inCta = inCta;
     this.index = home.rank * team.warpsPerCta + inCta;
     this.teamSize = team.size;
+    this.warpsPerCta = team.warpsPerCta;
     this.id = team.serial * team.size + this.index + 1;
     const { slots, slotOf } = team.launch.compiled;
     this.slotOf = slotOf;
-    this.integers = new Int32Array(slots.words);
-    this.floats = new Float32Array(this.integers.buffer);
-    this.doubles = new Float64Array(slots.doubles);
-    this.longs = new BigUint64Array(this.doubles.buffer);
+    this.file = team.launch.files.pop()?.clear() ?? new RegisterFile(slots);
+    ({ integers: this.integers, floats: this.floats, doubles: this.doubles, longs: this.longs } = this.file);
     this.knowledge = team.nothing(home.rank);
     this.knowledge.clock[this.index] = 1;
   }
@@ -126,16 +149,63 @@ export class WarpRegisters implements Actor {
     this.integers[this.slotOf[reg.id]! + lane] = bits;
   }
 
+  gather(operands: readonly Operand[], first: number, count: number, into: Int32Array): void {
+    const { integers } = this;
+    for (let i = 0; i < count; i++) {
+      const operand = operands[first + i]!;
+      if (!isReg(operand)) into.fill(Number(operand.bits) | 0, i * 32, (i + 1) * 32);
+      else {
+        const slot = this.slotOf[operand.id]!;
+        for (let lane = 0; lane < 32; lane++) into[i * 32 + lane] = integers[slot + lane]!;
+      }
+    }
+  }
+
+  scatter(regs: readonly Reg[], from: Int32Array): void {
+    for (let i = 0; i < regs.length; i++) {
+      const slot = this.slotOf[regs[i]!.id]!;
+      for (let lane = 0; lane < 32; lane++) this.integers[slot + lane] = from[i * 32 + lane]!;
+    }
+  }
+
+  // ---- loops that another warp might end
+  private rounds = 0;
+  private digest = 0;
+  private digestOf = 0;
+
+  goRound(where: Where): void {
+    const { doubtful, progress } = this.launch;
+    const same = this.spinning === where && this.digestOf === progress;
+    this.spinning = where;
+    if (!doubtful) return;
+    const digest = digestOf(this.integers, new Int32Array(this.doubles.buffer));
+    this.rounds = same && digest === this.digest ? this.rounds + 1 : 0;
+    this.digest = digest;
+    this.digestOf = progress;
+  }
+
+  /** It has gone round a loop twice with equal registers and memory, and so will for ever. */
+  get isStill(): boolean {
+    return this.rounds >= 2 && this.digestOf === this.launch.progress;
+  }
+
   converge(instr: Instr): void {
     if (this.active !== -1)
       this.findings.report('divergence', instr.where, `lanes ${maskText(~this.active)} are not at ${instr.op.name}`);
     this.epoch++;
   }
+}
 
-  /** The lowest lane that takes part. */
-  protected get leader(): number {
-    return 31 - Math.clz32(this.active & -this.active);
-  }
+/** A checksum (FNV-1a over words). */
+function digestOf(...arrays: readonly Int32Array[]): number {
+  let sum = 0x811c9dc5;
+  for (const words of arrays) for (const word of words) sum = Math.imul(sum ^ word, 0x01000193);
+  return sum;
+}
+
+/** The lowest lane of a mask that has one. */
+export function lowest(mask: number): number {
+  return 31 - Math.clz32(mask & -mask);
 }
 
 /** Set bits as ranges: '0..15, 31'. */
