@@ -3,7 +3,7 @@ import { errors } from '../base/errors.ts';
 import type { ModelConfig } from '../formats/config.ts';
 import type { Drawing, Kinds, Ops } from './ops.ts';
 import { ropeFrequencies } from './rope.ts';
-import type { Weights } from './weights.ts';
+import type { WeightSource } from './weights.ts';
 
 interface Layer<K extends Kinds> {
   readonly inputNorm: K['vector'];
@@ -49,7 +49,7 @@ export class Llama<K extends Kinds> {
   constructor(
     ops: Ops<K>,
     config: ModelConfig,
-    weights: Weights,
+    weights: WeightSource,
     context: number,
     onLayer?: (done: number, total: number) => void,
   ) {
@@ -147,7 +147,7 @@ export class Llama<K extends Kinds> {
   }
 }
 
-function loadLayer<K extends Kinds>(ops: Ops<K>, config: ModelConfig, weights: Weights, name: string): Layer<K> {
+function loadLayer<K extends Kinds>(ops: Ops<K>, config: ModelConfig, weights: WeightSource, name: string): Layer<K> {
   const { hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
   const [q, kv] = [heads * headDim, kvHeads * headDim];
   const bias = (present: boolean, parts: readonly (readonly [module: string, length: number])[]): K['vector'] | null =>

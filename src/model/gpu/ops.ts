@@ -52,7 +52,7 @@ export class GpuOps implements Ops<GpuKinds> {
   readonly maxTokens: number;
   readonly gpu: Device;
   private readonly owned = new DisposableStack();
-  private readonly host: LinearHost;
+  protected readonly host: LinearHost;
   private readonly programs: Programs;
   private readonly overlap: boolean;
   /** Position, tokens and ids of the step. */
