@@ -73,30 +73,36 @@ export function openModelOn(device: Device, path: string, options: OpenModelOpti
   return build(path, config, context, ops, resources, options);
 }
 
-/** Why a machine's GPU does not come into question; everything else that goes wrong with it is told. */
-const NO_GPU: ReadonlySet<string> = new Set([
-  'driver-missing',
-  'driver-too-old',
-  'driver-binding-missing',
-  'gpu-missing',
-  'gpu-unsupported',
-  'model-too-large',
-  'weight-overflow',
-]);
+/** Why a GPU that is there does not come into question for a model; what else goes wrong with it is told. */
+const UNSUITED: ReadonlySet<string> = new Set(['model-too-large', 'weight-overflow']);
 
-/** Opens a folder on the device of a name: 'auto' takes a GPU that can run the model, else the CPU. Errors: those of `openModel`, `openModelOn` and `openNvidia`. */
-export async function loadModel(path: string, options: OpenModelOptions = {}): Promise<LanguageModel> {
+/**
+ * Opens a folder on the device of a name: 'auto' takes a GPU that is usable and has room for the model, else the CPU. `open`: how a GPU is opened.
+ * Errors: those of `openModel`, `openModelOn` and `openNvidia`.
+ */
+export async function loadModel(
+  path: string,
+  options: OpenModelOptions = {},
+  open: () => Promise<Device> = async () => await openDevice('nvidia'),
+): Promise<LanguageModel> {
   const { device = 'auto', ...others } = options;
   if (device === 'cpu') return openModel(path, options);
+  const wanted = device === 'cuda';
+  let gpu: Device;
   try {
-    using owned = new DisposableStack();
-    const gpu = owned.use(await openDevice('nvidia'));
-    const model = openModelOn(gpu, path, others);
+    gpu = await open();
+  } catch (error) {
+    if (wanted || !(error instanceof MarlinError)) throw error;
+    return openModel(path, others);
+  }
+  using owned = new DisposableStack();
+  owned.use(gpu);
+  try {
+    const model = owned.use(openModelOn(gpu, path, others));
     const both = owned.move();
-    both.use(model);
     return { ...model, [Symbol.dispose]: () => both.dispose() };
   } catch (error) {
-    if (device === 'cuda' || !(error instanceof MarlinError && NO_GPU.has(error.code))) throw error;
+    if (wanted || !(error instanceof MarlinError && UNSUITED.has(error.code))) throw error;
     return openModel(path, others);
   }
 }

@@ -10,7 +10,8 @@ import { SimulatedDevice } from '../../device/simulated.ts';
 import { readModelConfig } from '../../formats/config.ts';
 import { quantizeCheckpoint } from '../../quantize/checkpoint.ts';
 import { generate } from '../generate.ts';
-import { openModel, openModelOn } from '../language-model.ts';
+import { errors } from '../../base/errors.ts';
+import { loadModel, openModel, openModelOn } from '../language-model.ts';
 import { readReference, referenceLogits } from '../reference-llama.fixture.ts';
 import { drawingOf, neutralSampling } from '../sampling.ts';
 import type { Sequence } from '../sequence.ts';
@@ -61,12 +62,12 @@ describe('logits equal the reference, a prompt at once and then token by token',
   for (const [name, config] of Object.entries(variants)) {
     test(name, () => {
       const folder = tiny(7, config);
-      const ids = randomIds(24);
+      const ids = randomIds(13);
       const expected = referenceLogits(readReference(folder), ids);
       using device = new SimulatedDevice();
       using model = openModelOn(device, folder, { context: 40 });
-      assertClose(rowsOf(model.newSequence(), ids, 18), expected);
-      assertClose(rowsOf(model.newSequence(), ids.slice(0, 5), 0), expected.slice(0, 5));
+      assertClose(rowsOf(model.newSequence(), ids, 10), expected);
+      assertClose(rowsOf(model.newSequence(), ids.slice(0, 3), 0), expected.slice(0, 3));
     });
   }
 
@@ -91,19 +92,19 @@ describe('logits equal the reference, a prompt at once and then token by token',
 
 describe('a sequence', () => {
   const folder = tiny(9);
-  const ids = randomIds(20, 2);
+  const ids = randomIds(14, 2);
 
   test('truncated and continued, and beside another, is the same as a fresh one, bit for bit', () => {
     using device = new SimulatedDevice();
     using model = openModelOn(device, folder, { context: 40 });
     const [a, b] = [model.newSequence(), model.newSequence()];
-    const first = rowsOf(a, ids, 12);
-    const second = rowsOf(b, ids.toReversed(), 12);
-    a.truncate(12);
-    b.truncate(12);
-    for (const [i, id] of ids.slice(12).entries()) {
-      assert.deepEqual(a.append([id]), first[12 + i]);
-      assert.deepEqual(b.append([ids[19 - 12 - i]!]), second[12 + i]);
+    const first = rowsOf(a, ids, 10);
+    const second = rowsOf(b, ids.toReversed(), 10);
+    a.truncate(10);
+    b.truncate(10);
+    for (const [i, id] of ids.slice(10).entries()) {
+      assert.deepEqual(a.append([id]), first[10 + i]);
+      assert.deepEqual(b.append([ids[3 - i]!]), second[10 + i]);
     }
   });
 
@@ -191,5 +192,39 @@ describe('memory is planned before it is taken', () => {
       code: 'weight-overflow',
       message: /layers\.1\.mlp\.down_proj.*row 1, column 4 /,
     });
+  });
+});
+
+describe('loadModel', () => {
+  const folder = tiny(1, { num_hidden_layers: 1 });
+  const absent = async (): Promise<never> => await Promise.reject(errors.gpuMissing());
+
+  test('takes a GPU where there is one, and closes it with the model', async () => {
+    let closed = 0;
+    const device = new SimulatedDevice();
+    const close = device[Symbol.dispose].bind(device);
+    device[Symbol.dispose] = () => {
+      closed++;
+      close();
+    };
+    for (const name of ['auto', 'cuda'] as const) {
+      const model = await loadModel(folder, { device: name, context: 20 }, async () => await Promise.resolve(device));
+      assert.equal(model.device, 'simulator');
+      model[Symbol.dispose]();
+    }
+    assert.equal(closed, 2);
+  });
+
+  test('auto takes the CPU where there is none, or too little room; cuda says why', async () => {
+    const small = async (): Promise<SimulatedDevice> =>
+      await Promise.resolve(new SimulatedDevice({ facts: { memoryBytes: 2 ** 20 } }));
+    for (const [open, code] of [
+      [absent, 'gpu-missing'],
+      [small, 'model-too-large'],
+    ] as const) {
+      using model = await loadModel(folder, { threads: 1, context: 20 }, open);
+      assert.equal(model.device, 'cpu');
+      await assert.rejects(loadModel(folder, { device: 'cuda', context: 20 }, open), { code });
+    }
   });
 });
