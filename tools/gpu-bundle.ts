@@ -29,7 +29,8 @@ writeFileSync(
   join(target, 'run'),
   `#!/usr/bin/env bash
 # ./run test [--json FILE]: every GPU test of this bundle; exit code 0 when all agree. ./run bench [--json FILE]: the GPU benchmarks;
-# exit code 0 when all results are right. ./run decode: tokens a second of a whole network. ./run smoke: the driver binding alone, a report in JSON.
+# exit code 0 when all results are right. ./run tile-sweep [--json FILE] [--only KxN,...] [--tokens M,...]: tilings of the 4-bit product on wgmma.
+# ./run decode: tokens a second of a whole network. ./run smoke: the driver binding alone, a report in JSON.
 set -euo pipefail
 cd "$(dirname "$0")"
 if [ ! -x ./node ]; then
@@ -40,8 +41,9 @@ case "\${1:-}" in
   test) shift; exec ./node test/gpu/main.ts "$@" ;;
   bench) shift; exec ./node bench/gpu/main.ts "$@" ;;
   decode) shift; exec ./node bench/gpu/decode-main.ts "$@" ;;
+  tile-sweep) shift; exec ./node bench/gpu/tile-sweep.ts "$@" ;;
   smoke) exec ./node src/cuda/cuda.gpu.ts ;;
-  *) echo "usage: ./run test [--json FILE] | bench [--json FILE] | decode [--json FILE] | smoke" >&2; exit 2 ;;
+  *) echo "usage: ./run test [--json FILE] | bench [--json FILE] | decode [--json FILE] | tile-sweep [--json FILE] | smoke" >&2; exit 2 ;;
 esac
 `,
   { mode: 0o755 },

@@ -9,7 +9,10 @@ import type { Entry } from './entry.ts';
 import { normEntry } from './norm/entry.ts';
 import { ropeEntry } from './rope/entry.ts';
 import { samplingEntry } from './sampling/entry.ts';
-import { streamEntry } from './marlin/stream-entry.ts';
+import { marlinAmpereEntry } from './marlin/ampere/entry.ts';
+import { marlinStepsEntry } from './marlin/levels/entry.ts';
+import { streamEntry } from './marlin/stream/entry.ts';
+import { marlinTileEntry } from './marlin/tile/entry.ts';
 import { sparse16Entry } from './sparse16/entry.ts';
 import { vectorAddEntry } from './vector-add/entry.ts';
 
@@ -29,4 +32,7 @@ export const catalogue: readonly Entry[] = [
   samplingEntry,
   sparse16Entry,
   streamEntry,
+  marlinStepsEntry,
+  marlinAmpereEntry,
+  marlinTileEntry,
 ];

@@ -6,6 +6,7 @@ import type { WgmmaType } from '../../ptx/isa/wgmma.ts';
 interface Format {
   readonly bytes: 1 | 2;
   readonly toNumber: (bits: number) => number;
+  readonly leastNormal: number;
   /** Patterns of ordinary numbers, of very small and very large ones, and of infinities and NaN. */
   readonly ordinary: (random: Random) => number;
   readonly extreme: (random: Random) => number;
@@ -18,6 +19,7 @@ export const formats: Readonly<Record<WgmmaType, Format>> = {
   f16: {
     bytes: 2,
     toNumber: f16ToNumber,
+    leastNormal: 2 ** -14,
     ordinary: (random) => numberToF16(random.normal()),
     extreme: (random) => numberToF16(random.normal() * oneOf(random, [2 ** -24, 2 ** -15, 1, 2 ** 14])),
     special: [0x7c00, 0xfc00, 0x7e00, 0x7bff, 0x0001, 0x8000],
@@ -25,6 +27,7 @@ export const formats: Readonly<Record<WgmmaType, Format>> = {
   bf16: {
     bytes: 2,
     toNumber: bf16ToNumber,
+    leastNormal: 2 ** -126,
     ordinary: (random) => numberToBf16(random.normal()),
     // Products stay below 2^128: what lies beyond a chip may keep or call infinite.
     extreme: (random) => numberToBf16(random.normal() * oneOf(random, [2 ** -133, 2 ** -60, 1, 2 ** 58])),
@@ -34,6 +37,7 @@ export const formats: Readonly<Record<WgmmaType, Format>> = {
   e4m3: {
     bytes: 1,
     toNumber: e4m3ToNumber,
+    leastNormal: 2 ** -6,
     ordinary: (random) => (random.u32() & 0x8f) | (oneOf(random, [0x30, 0x38]) & 0x78),
     extreme: (random) => (random.u32() & 0x80) | random.integer(0x7f),
     special: [0x7f, 0xff, 0x01, 0x80],
@@ -41,6 +45,7 @@ export const formats: Readonly<Record<WgmmaType, Format>> = {
   e5m2: {
     bytes: 1,
     toNumber: e5m2ToNumber,
+    leastNormal: 2 ** -14,
     ordinary: (random) => (random.u32() & 0x83) | oneOf(random, [0x38, 0x3c]),
     extreme: (random) => (random.u32() & 0x80) | random.integer(0x7c),
     special: [0x7c, 0xfc, 0x7f, 0x01, 0x80],
@@ -122,14 +127,18 @@ export interface Sums {
   readonly scale: number;
 }
 
+/** What a factor counts when addends are aligned: an H100 takes the exponent of a subnormal for that of the least normal number. */
+const sizeOf = (type: Matrix['type'], x: number): number =>
+  x === 0 ? 0 : Math.max(Math.abs(x), formats[type].leastNormal);
+
 /** first + row `row` of a times row `column` of b; of a sparse a only what is kept takes part. */
 export function dot(a: Matrix | SparseMatrix, row: number, b: Matrix, column: number, first: number): Sums {
   let [value, scale] = [first, Math.abs(first)];
   for (let i = 0; i < a.depth; i++) {
     const k = 'places' in a ? 4 * (i >> 1) + a.places[row * a.depth + i]! : i;
-    const product = numberAt(a, row, i) * numberAt(b, column, k);
-    value += product;
-    scale += Math.abs(product);
+    const [left, right] = [numberAt(a, row, i), numberAt(b, column, k)];
+    value += left * right;
+    scale += sizeOf(a.type, left) * sizeOf(b.type, right);
   }
   return { value, scale: Number.isFinite(scale) ? scale : 0 };
 }
