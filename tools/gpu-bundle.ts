@@ -18,7 +18,7 @@ if (!existsSync(nodeArchive)) {
   execFileSync('strip', [stripped]);
   execFileSync('xz', ['-9', '--threads=0', '--force', stripped]);
 }
-for (const folder of ['bin', 'src', 'test', 'bench', 'node_modules'])
+for (const folder of ['bin', 'src', 'test', 'bench', 'models', 'node_modules'])
   rmSync(join(target, folder), { recursive: true, force: true });
 for (const folder of ['bin', 'src', 'test/gpu', 'bench/gpu', 'bench/results'])
   cpSync(folder, join(target, folder), { recursive: true, filter: (path) => !path.endsWith('.test.ts') });
@@ -30,6 +30,7 @@ for (const name of closure(Object.keys(dependencies)))
   });
 // koffi's binaries lie beside it.
 cpSync('node_modules/@koromix', join(target, 'node_modules', '@koromix'), { recursive: true });
+cpSync('models', join(target, 'models'), { recursive: true });
 writeFileSync(join(target, 'COMMIT'), commit() ?? 'unknown');
 writeFileSync(join(target, 'package.json'), `${JSON.stringify({ type: 'module', version })}\n`);
 writeFileSync(
@@ -37,7 +38,7 @@ writeFileSync(
   `#!/usr/bin/env bash
 # ./run test [--json FILE]: every GPU test of this bundle; exit code 0 when all agree. ./run bench [--json FILE]: the GPU benchmarks;
 # exit code 0 when all results are right. ./run tile-sweep [--json FILE] [--only KxN,...] [--tokens M,...]: tilings of the 4-bit product on wgmma.
-# ./run gemm [flags]: marlin bench gemm. ./run marlin VERB: the command line, without a model.
+# ./run gemm [flags]: marlin bench gemm. ./run decode: tokens a second of a whole network. ./run marlin VERB: the command line.
 # ./run smoke: the driver binding alone, a report in JSON.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -48,11 +49,12 @@ fi
 case "\${1:-}" in
   test) shift; exec ./node test/gpu/main.ts "$@" ;;
   bench) shift; exec ./node bench/gpu/main.ts "$@" ;;
+  decode) shift; exec ./node bench/gpu/decode-main.ts "$@" ;;
   tile-sweep) shift; exec ./node bench/gpu/tile-sweep.ts "$@" ;;
   gemm) shift; exec ./node bin/marlin.js bench gemm "$@" ;;
   marlin) shift; exec ./node bin/marlin.js "$@" ;;
   smoke) exec ./node src/cuda/cuda.gpu.ts ;;
-  *) echo "usage: ./run test [--json FILE] | bench [--json FILE] | tile-sweep [flags] | gemm [flags] | marlin VERB | smoke" >&2; exit 2 ;;
+  *) echo "usage: ./run test [--json FILE] | bench [--json FILE] | decode [--json FILE] | tile-sweep [flags] | gemm [flags] | marlin VERB | smoke" >&2; exit 2 ;;
 esac
 `,
   { mode: 0o755 },

@@ -3,9 +3,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SimulatedDevice } from '../../src/device/simulated.ts';
 import { normals, sampledError } from './data.ts';
+import { measureDecode } from './decode.ts';
 import { launchCosts } from './launch-cost.ts';
 import { commit } from '../../src/bench/machine.ts';
 import { measureProduct, setCount } from './product.ts';
+import { w16 } from './synthetic.ts';
 import { type Contender, variants } from './variants.ts';
 
 const shape = { m: 128, n: 128, k: 64 };
@@ -82,4 +84,24 @@ test('one output that was not written is found wherever it is', () => {
 test('the commit is that of the checkout', () => {
   const found = commit();
   assert.ok(found === null || /^[0-9a-f]{40}(-dirty)?$/.test(found), String(found));
+});
+
+test('a network of random weights reads and draws', () => {
+  const shape = {
+    hiddenSize: 64,
+    intermediateSize: 96,
+    layers: 1,
+    heads: 2,
+    kvHeads: 1,
+    headDim: 32,
+    vocabSize: 61,
+  };
+  const device = new SimulatedDevice({ facts: { memoryBytes: 2 ** 20 } });
+  const { decode, prefill, bytesPerSecond, copyBytesPerSecond } = measureDecode(device, shape, w16, {
+    context: 20,
+    prefillTokens: 10,
+    steps: 2,
+    maxTokens: 8,
+  });
+  assert.ok([decode, prefill, bytesPerSecond, copyBytesPerSecond].every((value) => value > 0));
 });

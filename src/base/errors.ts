@@ -206,14 +206,14 @@ export const errors = {
   headDimUnsupported: (headDim: number): MarlinError =>
     new MarlinError(
       'head-dim-unsupported',
-      `The CPU backend needs a head_dim that is a multiple of 32; this model has ${headDim}.`,
-      'Use another model, or a GPU.',
+      `A head_dim that is no multiple of 32 is not supported; this model has ${headDim}.`,
+      'Use another model.',
     ),
   columnsUnsupported: (tensor: string, columns: number): MarlinError =>
     new MarlinError(
       'columns-unsupported',
-      `The CPU backend needs layers whose number of inputs is a multiple of 8; ${tensor} has ${columns}.`,
-      'Use another model, or a GPU.',
+      `Layers whose number of inputs is no multiple of 8 are not supported; ${tensor} has ${columns}.`,
+      'Use another model.',
     ),
   embeddingQuantized: (): MarlinError =>
     new MarlinError(
@@ -285,7 +285,39 @@ export const errors = {
       'Loosen what the output is restricted to.',
     ),
 
+  logitsNotDrawable: (): MarlinError =>
+    new MarlinError(
+      'logits-not-finite',
+      'The model computed logits that are no finite numbers.',
+      'Download the checkpoint again; if it is intact, its activations overflow 16 bits: try --device cpu.',
+    ),
+
   // ---- models
+  weightOverflow: (tensor: string, row: number, column: number): MarlinError =>
+    new MarlinError(
+      'weight-overflow',
+      `The weight of ${tensor} in row ${row}, column ${column} is no number that fits f16, which the GPU backend multiplies.`,
+      'Use --device cpu for this model; if it fails there too, download the model again.',
+    ),
+  modelTooLarge: (sizes: {
+    readonly weights: number;
+    readonly cache: number;
+    readonly activations: number;
+    readonly free: number;
+    readonly context: number;
+    /** The largest context that has room. */
+    readonly fits: number;
+  }): MarlinError => {
+    const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+    const { weights, cache, activations, free, context, fits } = sizes;
+    return new MarlinError(
+      'model-too-large',
+      `The model needs ${gib(weights + cache + activations)} on the GPU, and ${gib(free)} are free: weights ${gib(weights)}, a context of ${context} tokens ${gib(cache)}, activations and programs ${gib(activations)}.`,
+      fits > 0
+        ? `Use --context ${fits} or less, or end other programs on the GPU ("nvidia-smi" lists them).`
+        : 'Use a smaller model, end other programs on the GPU ("nvidia-smi" lists them), or use --device cpu.',
+    );
+  },
   deviceUnavailable: (device: string, why: string): MarlinError =>
     new MarlinError(
       'device-unavailable',

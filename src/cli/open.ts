@@ -8,7 +8,7 @@ import {
   readModelConfig,
 } from '../formats/config.ts';
 import { reading } from '../formats/files.ts';
-import { type LanguageModel, openModel } from '../model/language-model.ts';
+import { type LanguageModel, loadModel } from '../model/language-model.ts';
 import { Tokenizer } from '../text/tokenizer.ts';
 import type { ModelFlags } from './flags.ts';
 import { type Output, withProgress } from './output.ts';
@@ -31,7 +31,7 @@ export function openFolder(path: string): ModelFolder {
   return { path, config, defaults: readGenerationDefaults(path), tokenizer: Tokenizer.load(path) };
 }
 
-/** Loads the weights, with room for sequences of `context` tokens. Errors: those of `openModel`. */
+/** Loads the weights, with room for sequences of `context` tokens. Errors: those of `loadModel`. */
 export async function openWeights(
   folder: ModelFolder,
   flags: ModelFlags,
@@ -40,7 +40,7 @@ export async function openWeights(
 ): Promise<TextModel> {
   const { threads, activationBits, device } = flags;
   const model = await withProgress(output, 'Loading', 'layers', async (onProgress) =>
-    openModel(folder.path, {
+    loadModel(folder.path, {
       device,
       context,
       ...(threads === undefined ? {} : { threads }),

@@ -50,7 +50,7 @@ async function streamed(
   let text = '';
   const tokens: number[] = [];
   const result = await stream(
-    { tokenizer, context: 2000, eosTokenIds: new Set([EOS]) },
+    { stepTokens: 384, tokenizer, context: 2000, eosTokenIds: new Set([EOS]) },
     sequence,
     {
       earlier: [],

@@ -1,6 +1,6 @@
 // Makes text in a sequence and hands it out as it becomes certain. Looks up between steps, so that Ctrl-C is heard.
 import { generate, type GenerateResult } from '../model/generate.ts';
-import type { Sampler } from '../model/sampling.ts';
+import { drawingOf, type Sampler } from '../model/sampling.ts';
 import type { Sequence } from '../model/sequence.ts';
 import { Detokenizer } from '../text/detokenizer.ts';
 import { breathe } from './interrupt.ts';
@@ -20,12 +20,9 @@ export interface StreamRequest {
   readonly onText: (text: string, token: number | null) => void;
 }
 
-/** Tokens read between two looks at the signal: one step of the CPU backend, which long prompts need anyway. */
-const READ_TOKENS = 384;
-
 /** Reads the prompt and makes text until something ends it. Errors: those of `generate`; the signal's reason. */
 export async function stream(
-  model: Pick<TextModel, 'tokenizer' | 'context' | 'eosTokenIds'>,
+  model: Pick<TextModel, 'tokenizer' | 'context' | 'eosTokenIds' | 'stepTokens'>,
   sequence: Sequence,
   request: StreamRequest,
   output: Output,
@@ -34,16 +31,18 @@ export async function stream(
   const { prompt, maxTokens, sampler, onText } = request;
   const { context, eosTokenIds } = model;
   await breathe(signal);
-  const ahead = await readAhead(sequence, prompt, output, signal);
+  const ahead = await readAhead(sequence, prompt, model.stepTokens, output, signal);
   const detokenizer = new Detokenizer(model.tokenizer, { skipSpecialTokens: true });
   // Some tokenizers drop a space at the beginning of a text; after the prompt's last token it is none.
   if (request.continues) detokenizer.push(prompt[prompt.length - 1]!);
+  const drawing = drawingOf(sampler.parameters, sampler.seed);
   const steps = generate(sequence, {
     prompt: prompt.subarray(ahead.tokens),
     earlier: [...request.earlier, ...prompt.subarray(0, ahead.tokens)],
     maxTokens,
     context,
     eosTokenIds,
+    ...(drawing === null ? {} : { drawing }),
     sample: (logits, tokens) => sampler.sample(logits, tokens),
   });
   for (;;) {
@@ -58,21 +57,22 @@ export async function stream(
   }
 }
 
-/** Reads all but the last part of a long prompt; the logits that follow it are of no use. */
+/** Reads all but the last part of a long prompt, a step between two looks at the signal; the logits that follow it are of no use. */
 async function readAhead(
   sequence: Sequence,
   prompt: Uint32Array,
+  stepTokens: number,
   output: Output,
   signal: AbortSignal,
 ): Promise<{ readonly tokens: number; readonly seconds: number }> {
   return await withProgress(output, 'Reading', 'tokens', async (report) => {
     let tokens = 0;
     let milliseconds = 0;
-    while (prompt.length - tokens > READ_TOKENS) {
+    while (prompt.length - tokens > stepTokens) {
       const started = performance.now();
-      sequence.append(prompt.subarray(tokens, tokens + READ_TOKENS));
+      sequence.append(prompt.subarray(tokens, tokens + stepTokens));
       milliseconds += performance.now() - started;
-      tokens += READ_TOKENS;
+      tokens += stepTokens;
       report(tokens, prompt.length);
       await breathe(signal);
     }

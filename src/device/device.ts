@@ -75,6 +75,8 @@ export interface Device extends Disposable {
   /** 'simulator', or the GPU's name. */
   readonly name: string;
   readonly facts: DeviceFacts;
+  /** Bytes that are free now, on the whole device: other programs may take them meanwhile. */
+  freeBytes(): number;
   /** Memory of `bytes` bytes with undefined contents; `label` names it in errors. Errors: 'allocation-invalid', 'gpu-memory-exceeded'. */
   allocate(bytes: number, label: string): DeviceBuffer;
   /** Errors: 'gpu-unsupported' for a program of another chip, and those of the driver's compiler. */

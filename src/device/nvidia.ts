@@ -85,6 +85,10 @@ export class NvidiaDevice implements Device {
     this.end = createEvent(context);
   }
 
+  freeBytes(): number {
+    return this.context.memory().free;
+  }
+
   allocate(bytes: number, label: string): DeviceBuffer {
     this.refuseInGraph('it allocates memory');
     const memory = allocate(this.context, bytes, label);

@@ -123,6 +123,11 @@ export class SimulatedDevice implements Device {
     this.facts = { ...FACTS, ...facts };
   }
 
+  /** Buffers lie in the memory of this process: that of the facts is never used up. */
+  freeBytes(): number {
+    return this.facts.memoryBytes;
+  }
+
   allocate(bytes: number, label: string): DeviceBuffer {
     this.refuseInGraph('it allocates memory');
     if (!(Number.isSafeInteger(bytes) && bytes > 0)) throw errors.allocationInvalid(`the buffer "${label}"`, bytes);

@@ -1,7 +1,14 @@
 // Every kernel of the repository, by name: what `marlin kernel` lists, and what is assembled and simulated as a whole.
+import { activationEntry } from './activation/entry.ts';
+import { attentionCombineEntry, attentionDecodeEntry, attentionPrefillEntry } from './attention/entry.ts';
 import { dense16Entry } from './dense16/entry.ts';
+import { linearStreamedEntry, linearTiledEntry } from './dense16/linear-entry.ts';
 import { dense16WgmmaEntry } from './dense16/wgmma-entry.ts';
+import { embeddingEntry } from './embedding/entry.ts';
 import type { Entry } from './entry.ts';
+import { normEntry } from './norm/entry.ts';
+import { ropeEntry } from './rope/entry.ts';
+import { samplingEntry } from './sampling/entry.ts';
 import { marlinAmpereEntry } from './marlin/ampere/entry.ts';
 import { marlinStepsEntry } from './marlin/levels/entry.ts';
 import { streamEntry } from './marlin/stream/entry.ts';
@@ -15,6 +22,16 @@ export const catalogue: readonly Entry[] = [
   vectorAddEntry,
   dense16Entry,
   dense16WgmmaEntry,
+  linearTiledEntry,
+  linearStreamedEntry,
+  embeddingEntry,
+  normEntry,
+  ropeEntry,
+  attentionDecodeEntry,
+  attentionCombineEntry,
+  attentionPrefillEntry,
+  activationEntry,
+  samplingEntry,
   sparse16Entry,
   marlinSimpleEntry,
   streamEntry,

@@ -105,6 +105,10 @@ export class CpuOps implements Ops<CpuKinds> {
     return { cosines: this.tables.cosines, sines: this.tables.sines };
   }
 
+  step(_ids: Uint32Array, _position: number, _cache: CpuCache, body: () => void): void {
+    body();
+  }
+
   embed(table: CpuMatrix, ids: Uint32Array, y: Activation): void {
     const { matrix } = table.parts[0]!;
     if (matrix.kind !== 'w16') throw errors.internal('rows can be looked up in a 16-bit matrix only');

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { errors } from '../base/errors.ts';
 import { generate, type GenerateOptions, type GenerateResult } from './generate.ts';
+import type { Drawing } from './ops.ts';
 import type { Sequence } from './sequence.ts';
 
 const CONTEXT = 10;
@@ -153,4 +154,28 @@ describe('refused with nothing read', () => {
   test('an empty prompt', () => {
     assert.throws(() => run(new FakeSequence(), { prompt: [] }), { code: 'prompt-empty' });
   });
+});
+
+test('where the device draws, it reads and draws in one, and `sample` is not asked', () => {
+  const appended: (readonly number[])[] = [];
+  const sequence = new (class extends FakeSequence {
+    readonly drawing = {
+      append: (ids: ArrayLike<number>, { seed }: Drawing): number => {
+        appended.push(Array.from(ids));
+        this.append(ids);
+        return seed[0] + appended.length;
+      },
+    };
+  })();
+  const drawing = { temperature: 1, topK: 0, topP: 1, minP: 0, seed: [200, 0] } as const;
+  const { tokens } = run(sequence, { drawing, maxTokens: 3, sample: () => assert.fail('the device draws') });
+  assert.deepEqual(
+    [tokens, appended],
+    [
+      [201, 202, 203],
+      [[1, 2, 3], [201], [202]],
+    ],
+  );
+  // Without a way to draw, the host samples.
+  assert.deepEqual(run(new FakeSequence(), { drawing, maxTokens: 2 }).tokens, [101, 102]);
 });

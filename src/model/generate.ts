@@ -1,5 +1,6 @@
 // The loop that makes text: read the prompt, sample, read the sample, until something ends it. Token ids in and out; knows no text.
 import { errors } from '../base/errors.ts';
+import type { Drawing } from './ops.ts';
 import type { Sequence } from './sequence.ts';
 
 export interface GenerateOptions {
@@ -12,6 +13,8 @@ export interface GenerateOptions {
   readonly eosTokenIds: ReadonlySet<number>;
   /** Chooses a token from logits, given all tokens so far. */
   readonly sample: (logits: Float32Array, tokens: readonly number[]) => number;
+  /** How the device draws, where it does that itself; `sample` is not called then. */
+  readonly drawing?: Drawing;
   /** Tokens the sequence holds already, for the repetition penalty. */
   readonly earlier?: readonly number[];
 }
@@ -36,7 +39,7 @@ export function* generate(sequence: Sequence, options: GenerateOptions): Generat
   if (sequence.length + prompt.length > context) throw errors.promptTooLong(sequence.length + prompt.length, context);
   const all = [...(options.earlier ?? []), ...prompt];
   const started = performance.now();
-  let logits = sequence.append(prompt);
+  let next = read(prompt);
   const prefillSeconds = (performance.now() - started) / 1000;
   let decodeMilliseconds = 0;
   let decodeSteps = 0;
@@ -49,9 +52,20 @@ export function* generate(sequence: Sequence, options: GenerateOptions): Generat
     decodeSeconds: decodeMilliseconds / 1000,
     decodeSteps,
   });
+  /** Reads tokens; what follows them is told when it is asked for. */
+  function read(ids: readonly number[]): () => number {
+    const { drawing, sample } = options;
+    if (drawing !== undefined && sequence.drawing !== undefined) {
+      const token = sequence.drawing.append(ids, drawing);
+      return () => token;
+    }
+    const logits = sequence.append(ids);
+    return () => sample(logits, all);
+  }
+
   for (;;) {
     if (tokens >= maxTokens) return end('length');
-    const token = options.sample(logits, all);
+    const token = next();
     if (eosTokenIds.has(token)) return end('stop');
     all.push(token);
     tokens++;
@@ -59,7 +73,7 @@ export function* generate(sequence: Sequence, options: GenerateOptions): Generat
     if (tokens >= maxTokens) return end('length');
     if (sequence.length >= context) return end('context');
     const resumed = performance.now();
-    logits = sequence.append([token]);
+    next = read([token]);
     decodeMilliseconds += performance.now() - resumed;
     decodeSteps++;
   }

@@ -1,9 +1,9 @@
 // The Llama network (Touvron et al. 2023; also Mistral and Qwen2, which differ in biases only), written once over Ops.
 import { errors } from '../base/errors.ts';
 import type { ModelConfig } from '../formats/config.ts';
-import type { Kinds, Ops } from './ops.ts';
+import type { Drawing, Kinds, Ops } from './ops.ts';
 import { ropeFrequencies } from './rope.ts';
-import type { Weights } from './weights.ts';
+import type { WeightSource } from './weights.ts';
 
 interface Layer<K extends Kinds> {
   readonly inputNorm: K['vector'];
@@ -49,7 +49,7 @@ export class Llama<K extends Kinds> {
   constructor(
     ops: Ops<K>,
     config: ModelConfig,
-    weights: Weights,
+    weights: WeightSource,
     context: number,
     onLayer?: (done: number, total: number) => void,
   ) {
@@ -72,13 +72,13 @@ export class Llama<K extends Kinds> {
     });
     const tokens = ops.maxTokens;
     this.maxTokens = tokens;
-    this.hidden = ops.activation(tokens, hiddenSize);
-    this.normed = ops.activation(tokens, hiddenSize);
-    this.qkv = ops.activation(tokens, (heads + 2 * kvHeads) * headDim);
-    this.attended = ops.activation(tokens, heads * headDim);
-    this.gateUp = ops.activation(tokens, 2 * intermediateSize);
-    this.gated = ops.activation(tokens, intermediateSize);
-    this.logitsOut = ops.activation(logitRows(vocabSize), vocabSize);
+    this.hidden = ops.activation(tokens, hiddenSize, 'wide');
+    this.normed = ops.activation(tokens, hiddenSize, 'narrow');
+    this.qkv = ops.activation(tokens, (heads + 2 * kvHeads) * headDim, 'narrow');
+    this.attended = ops.activation(tokens, heads * headDim, 'narrow');
+    this.gateUp = ops.activation(tokens, 2 * intermediateSize, 'narrow');
+    this.gated = ops.activation(tokens, intermediateSize, 'narrow');
+    this.logitsOut = ops.activation(logitRows(vocabSize), vocabSize, 'wide');
   }
 
   /** Room for the keys and values of one sequence of up to `context` positions; give it back when the sequence ends. */
@@ -97,6 +97,10 @@ export class Llama<K extends Kinds> {
 
   /** Runs up to ops.maxTokens tokens that stand at position, position + 1, ...; their last hidden states wait for `logits`. */
   forward(ids: Uint32Array, position: number, cache: K['cache']): void {
+    this.ops.step(ids, position, cache, () => this.run(ids, position, cache));
+  }
+
+  private run(ids: Uint32Array, position: number, cache: K['cache']): void {
     const { ops, hidden, normed, config } = this;
     const tokens = ids.length;
     ops.embed(this.embedding, ids, hidden);
@@ -119,14 +123,31 @@ export class Llama<K extends Kinds> {
     const step = logitRows(config.vocabSize);
     for (let done = 0; done < count; done += step) {
       const rows = Math.min(step, count - done);
-      ops.rmsNorm(this.hidden, this.norm, config.rmsNormEps, this.normed, rows, first + done);
-      ops.linear(this.head, this.normed, this.logitsOut, rows);
+      this.toLogits(first + done, rows);
       yield ops.read(this.logitsOut, rows);
     }
   }
+
+  /** Whether `draw` can be called. */
+  get draws(): boolean {
+    return this.ops.draw !== undefined;
+  }
+
+  /** Draws what follows the last forward, whose last token is `last`, on the device. */
+  draw(last: number, drawing: Drawing): number {
+    if (this.ops.draw === undefined) throw errors.internal('this device draws no tokens');
+    this.toLogits(last, 1);
+    return this.ops.draw(this.logitsOut, drawing);
+  }
+
+  private toLogits(first: number, rows: number): void {
+    const { ops, config } = this;
+    ops.rmsNorm(this.hidden, this.norm, config.rmsNormEps, this.normed, rows, first);
+    ops.linear(this.head, this.normed, this.logitsOut, rows);
+  }
 }
 
-function loadLayer<K extends Kinds>(ops: Ops<K>, config: ModelConfig, weights: Weights, name: string): Layer<K> {
+function loadLayer<K extends Kinds>(ops: Ops<K>, config: ModelConfig, weights: WeightSource, name: string): Layer<K> {
   const { hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
   const [q, kv] = [heads * headDim, kvHeads * headDim];
   const bias = (present: boolean, parts: readonly (readonly [module: string, length: number])[]): K['vector'] | null =>

@@ -24,18 +24,35 @@ export interface CacheShape {
   readonly frequencies: Float64Array;
 }
 
+/** Wide: sums and logits, which need f32. Narrow: what a device may keep in 16 bits. */
+export type Precision = 'wide' | 'narrow';
+
+/** How a token is drawn on a device: the rules of `SamplingParameters`, without a penalty. */
+export interface Drawing {
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly seed: readonly [low: number, high: number];
+}
+
 export interface Ops<K extends Kinds> extends Disposable {
   /** What a user calls the device, such as 'cpu'. */
   readonly device: string;
   /** Tokens that one step may hold. */
   readonly maxTokens: number;
 
-  activation(tokens: number, width: number): K['activation'];
+  activation(tokens: number, width: number, precision: Precision): K['activation'];
   /** One matrix of all the sources' rows, in order; they share their columns. */
   matrix(sources: readonly MatrixSource[]): K['matrix'];
   vector(values: Float32Array): K['vector'];
   cache(shape: CacheShape): K['cache'];
 
+  /**
+   * Runs `body`, which calls the operations below for the tokens `ids` that stand at `position`, position + 1, ... A device may record what it does for
+   * one token and replay that, so `body` must do the same for every token of a cache.
+   */
+  step(ids: Uint32Array, position: number, cache: K['cache'], body: () => void): void;
   /** y[token] = table[ids[token]] */
   embed(table: K['matrix'], ids: Uint32Array, y: K['activation']): void;
   /** y = x * gain / sqrt(mean(x^2) + epsilon), for `tokens` tokens of x from `first` on. */
@@ -70,4 +87,6 @@ export interface Ops<K extends Kinds> extends Disposable {
   siluMultiply(x: K['activation'], y: K['activation'], tokens: number): void;
   /** The first `tokens` tokens of x, [tokens, width], copied out. */
   read(x: K['activation'], tokens: number): Float32Array;
+  /** Draws what follows the last token of the last step from its logits, row 0 of them; only where the device can. */
+  draw?(logits: K['activation'], drawing: Drawing): number;
 }

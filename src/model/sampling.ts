@@ -1,6 +1,7 @@
 // The next token from logits: penalty, temperature, top-k, top-p, min-p in the order of Hugging Face transformers. Pure arithmetic.
 import { errors } from '../base/errors.ts';
 import { Random } from '../base/random.ts';
+import type { Drawing } from './ops.ts';
 
 /** How the next token is drawn. Each neutral value switches its rule off; all together draw from the model's own distribution. */
 export interface SamplingParameters {
@@ -31,9 +32,17 @@ export function checkSampling(parameters: SamplingParameters): void {
   require(repetitionPenalty > 0 && repetitionPenalty < Infinity, 'repetitionPenalty', 'a number above 0, such as 1.1');
 }
 
+/** The same for a device that draws itself; null where it cannot, with a penalty. Its random numbers are others than those of `Sampler`. */
+export function drawingOf(parameters: SamplingParameters, seed: number): Drawing | null {
+  const { temperature, topK, topP, minP, repetitionPenalty } = parameters;
+  if (repetitionPenalty !== 1) return null;
+  return { temperature, topK, topP, minP, seed: [seed % 2 ** 32, Math.floor(seed / 2 ** 32)] };
+}
+
 /** Draws the tokens of one sequence. Equal seeds and logits give equal tokens on every machine with the same `Math.exp`. */
 export class Sampler {
   readonly parameters: SamplingParameters;
+  readonly seed: number;
   private readonly random: Random;
   // Scratch of the size of the vocabulary, so that a step allocates nothing.
   private scores = new Float32Array(0);
@@ -49,6 +58,7 @@ export class Sampler {
   constructor(parameters: SamplingParameters, seed: number) {
     checkSampling(parameters);
     this.parameters = parameters;
+    this.seed = seed;
     this.random = new Random(seed);
   }
 

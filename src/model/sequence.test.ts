@@ -58,6 +58,9 @@ class FakeOps implements Ops<FakeKinds> {
   cache(): number {
     return this.caches++;
   }
+  step(_ids: Uint32Array, _position: number, _cache: number, body: () => void): void {
+    body();
+  }
   embed(_table: null, ids: Uint32Array): void {
     this.ids = [...ids];
   }

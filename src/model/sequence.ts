@@ -1,7 +1,7 @@
 // One sequence of tokens in a network: what has been read, its keys and values, and the logits that follow. Knows no text.
 import { errors } from '../base/errors.ts';
 import type { Llama } from './llama.ts';
-import type { Kinds } from './ops.ts';
+import type { Drawing, Kinds } from './ops.ts';
 
 /** The face of a sequence, whatever device runs it. Dispose gives its room to the next one. */
 export interface Sequence extends Disposable {
@@ -11,8 +11,15 @@ export interface Sequence extends Disposable {
   truncate(length: number): void;
   /** Reads tokens and returns the logits, [vocabSize], of what comes after the last one. Errors: 'prompt-empty', 'token-unknown', 'context-exceeded'. */
   append(ids: ArrayLike<number>): Float32Array;
+  /** Where the device draws tokens itself, so that a step brings back the token and not all logits. */
+  readonly drawing?: DrawingSequence;
   /** Reads tokens and yields the logits after each of them, a few rows at a time: [rows, vocabSize]. Errors as `append`. */
   score(ids: ArrayLike<number>): Iterable<Float32Array>;
+}
+
+export interface DrawingSequence {
+  /** Reads tokens and returns the one that is drawn to follow. Errors as `append`, and 'logits-not-finite'. */
+  append(ids: ArrayLike<number>, drawing: Drawing): number;
 }
 
 export function newSequence<K extends Kinds>(network: Llama<K>): Sequence {
@@ -33,7 +40,16 @@ export function newSequence<K extends Kinds>(network: Llama<K>): Sequence {
     }
   }
 
+  const drawing: DrawingSequence = {
+    append(ids, how) {
+      let last = 0;
+      for (const tokens of steps(ids)) last = tokens;
+      return network.draw(last - 1, how);
+    },
+  };
+
   return {
+    ...(network.draws ? { drawing } : {}),
     get length() {
       return length;
     },

@@ -25,6 +25,9 @@ export type MatrixSource =
       readonly read: (target: Uint16Array) => void;
     };
 
+/** What a network asks for. */
+export type WeightSource = Pick<Weights, 'matrix' | 'vector'>;
+
 export class Weights {
   private readonly checkpoint: Checkpoint;
   private readonly config: ModelConfig;

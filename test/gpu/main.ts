@@ -9,6 +9,7 @@ import { catalogueTrials } from './catalogue.ts';
 import { instructionTrials } from './instructions.ts';
 import { laneTrials } from './lane.ts';
 import { marlinTrials } from './marlin.ts';
+import { modelTrials } from './model.ts';
 import { programTrials } from './programs.ts';
 import { judge, type Trial, type Verdict } from './trial.ts';
 
@@ -27,6 +28,7 @@ const trials: readonly Trial[] = [
   ...programTrials,
   ...catalogueTrials,
   ...marlinTrials,
+  ...modelTrials,
 ];
 
 const { values: flags } = parseArgs({

@@ -1,0 +1,71 @@
+// Tokens a second of a whole network of that shape, one
+// at a time (a graph a step, drawn on the device) and many at once, and the share of what reading the weights alone would allow.
+import { median } from '../../src/base/stats.ts';
+import type { Device } from '../../src/device/device.ts';
+import { newSequence } from '../../src/model/sequence.ts';
+import { synthetic, type SyntheticKind, type SyntheticShape } from './synthetic.ts';
+
+export interface DecodeResult {
+  readonly kind: string;
+  /** Tokens a second as a text is made: the host hears of each token before the next step. */
+  readonly decode: number;
+  readonly prefill: number;
+  readonly prefillTokens: number;
+  /** Bytes of weights a step reads, by the time of a step. */
+  readonly bytesPerSecond: number;
+  /** What a copy within the device moves, read and write together. */
+  readonly copyBytesPerSecond: number;
+}
+
+export interface DecodeOptions {
+  readonly context?: number;
+  readonly prefillTokens?: number;
+  readonly steps?: number;
+  readonly maxTokens?: number;
+}
+
+const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: [0, 0] } as const;
+
+export function measureDecode(
+  device: Device,
+  shape: SyntheticShape,
+  kind: SyntheticKind,
+  { context = 4096, prefillTokens = 2048, steps = 128, maxTokens }: DecodeOptions = {},
+): DecodeResult {
+  using model = synthetic(device, shape, kind, context, maxTokens);
+  using sequence = newSequence(model.network);
+  const { drawing } = sequence;
+  if (drawing === undefined) throw new Error('the device draws');
+  const prompt = Array.from({ length: prefillTokens }, (_, i) => (7919 * i) % shape.vocabSize);
+  const read = (): number => {
+    sequence.truncate(0);
+    const start = performance.now();
+    drawing.append(prompt, greedy);
+    return (performance.now() - start) / 1000;
+  };
+  read();
+  const prefillSeconds = median([read(), read(), read()]);
+  let token = drawing.append(prompt.slice(0, 1), greedy);
+  const once = (): void => void (token = drawing.append([token], greedy));
+  for (let i = 0; i < 3; i++) once();
+  const start = performance.now();
+  for (let i = 0; i < steps; i++) once();
+  const seconds = (performance.now() - start) / 1000 / steps;
+  return {
+    kind: kind.name,
+    decode: 1 / seconds,
+    prefill: prefillTokens / prefillSeconds,
+    prefillTokens,
+    bytesPerSecond: model.weightBytes / seconds,
+    copyBytesPerSecond: copySpeed(device),
+  };
+}
+
+function copySpeed(device: Device): number {
+  const bytes = Math.min(2 ** 30, device.facts.memoryBytes / 8);
+  using a = device.allocate(bytes, 'a copy');
+  using b = device.allocate(bytes, 'its source');
+  const once = (): number => device.time(() => device.copy(a, b));
+  once();
+  return (2 * bytes) / (median([once(), once(), once(), once(), once()]) / 1e6);
+}

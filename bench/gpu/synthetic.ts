@@ -1,0 +1,136 @@
+// Networks of real models' shapes with random weights that are made on the device: their speed is that of the real ones, and nothing is downloaded.
+import { Random } from '../../src/base/random.ts';
+import type { Device, DeviceBuffer } from '../../src/device/device.ts';
+import type { ModelConfig } from '../../src/formats/config.ts';
+import { Dense16, type DeviceLinear, type LinearHost, paddedRows } from '../../src/model/gpu/linear.ts';
+import { type GpuKinds, GpuOps } from '../../src/model/gpu/ops.ts';
+import { Llama } from '../../src/model/llama.ts';
+import type { MatrixSource, WeightSource } from '../../src/model/weights.ts';
+
+export const shapes = {
+  'llama-3-8b': {
+    hiddenSize: 4096,
+    intermediateSize: 14_336,
+    layers: 32,
+    heads: 32,
+    kvHeads: 8,
+    headDim: 128,
+    vocabSize: 128_256,
+  },
+  'llama-3-1b': {
+    hiddenSize: 2048,
+    intermediateSize: 8192,
+    layers: 16,
+    heads: 32,
+    kvHeads: 8,
+    headDim: 64,
+    vocabSize: 128_256,
+  },
+} as const;
+
+export type ShapeName = keyof typeof shapes;
+export type SyntheticShape = Pick<
+  ModelConfig,
+  'hiddenSize' | 'intermediateSize' | 'layers' | 'heads' | 'kvHeads' | 'headDim' | 'vocabSize'
+>;
+
+/** How a matrix of a kind is made on the device, and the bytes that a product with it reads. To measure another kernel, add a line. */
+export interface SyntheticKind {
+  readonly name: string;
+  load(host: LinearHost, rows: number, columns: number): DeviceLinear;
+  bytes(rows: number, columns: number): number;
+}
+
+/** A prime: rows that repeat a block of this length are not alike. */
+const BLOCK = 4_194_301;
+
+export const w16: SyntheticKind = {
+  name: '16-bit',
+  load: (host, rows, columns) => {
+    const padded = paddedRows(rows);
+    const weights = host.allocate(2 * padded * columns, 'random weights');
+    fill(host.device, weights, columns);
+    return new Dense16(host, weights, padded, columns);
+  },
+  bytes: (rows, columns) => 2 * rows * columns,
+};
+
+export const kinds: readonly SyntheticKind[] = [w16];
+
+/** Normal weights of a deviation that keeps activations in range: a block from the host, copied on by the device. */
+function fill(device: Device, target: DeviceBuffer, columns: number): void {
+  const random = new Random(columns);
+  const few = Float16Array.from({ length: 65_521 }, () => random.normal() / Math.sqrt(columns));
+  const block = new Float16Array(Math.min(BLOCK, target.bytes / 2));
+  for (let at = 0; at < block.length; at += few.length) block.set(few.subarray(0, block.length - at), at);
+  target.write(block);
+  for (let done = block.byteLength; done < target.bytes; done *= 2) {
+    const part = Math.min(done, target.bytes - done);
+    device.copy(target.slice(done, part), target.slice(0, part));
+  }
+}
+
+class SyntheticOps extends GpuOps {
+  private readonly kind: SyntheticKind;
+
+  constructor(device: Device, kind: SyntheticKind, maxTokens?: number) {
+    super(device, maxTokens === undefined ? {} : { maxTokens });
+    this.kind = kind;
+  }
+
+  override matrix(sources: readonly MatrixSource[]): DeviceLinear {
+    const { columns, kind } = sources[0]!;
+    const rows = sources.reduce((sum, source) => sum + source.rows, 0);
+    // The embedding and the head are 16-bit in every checkpoint.
+    return (kind === 'w16' ? w16 : this.kind).load(this.host, rows, columns);
+  }
+}
+
+export interface Synthetic extends Disposable {
+  readonly ops: GpuOps;
+  readonly network: Llama<GpuKinds>;
+  /** That a step of one token reads: all matrices but the embedding. */
+  readonly weightBytes: number;
+}
+
+export function synthetic(
+  device: Device,
+  shape: SyntheticShape,
+  kind: SyntheticKind,
+  context: number,
+  maxTokens?: number,
+): Synthetic {
+  const ops = new SyntheticOps(device, kind, maxTokens);
+  const config: ModelConfig = {
+    ...shape,
+    modelType: 'llama',
+    contextLength: context,
+    rmsNormEps: 1e-5,
+    ropeTheta: 500_000,
+    ropeScaling: null,
+    tiedEmbeddings: false,
+    attentionBias: false,
+    outputBias: false,
+    mlpBias: false,
+    bosTokenId: null,
+    eosTokenIds: [],
+    torchDtype: 'float16',
+    quantization: null,
+    raw: {},
+  };
+  let weightBytes = 0;
+  const weights: WeightSource = {
+    matrix: (name, rows, columns) => {
+      const is16 = name === 'lm_head' || name.endsWith('embed_tokens');
+      if (!name.endsWith('embed_tokens')) weightBytes += (is16 ? w16 : kind).bytes(rows, columns);
+      const size = { name, rows, columns };
+      const nothing = (): never => {
+        throw new Error('weights are made on the device');
+      };
+      return is16 ? { ...size, kind: 'w16', dtype: 'F16', read: nothing } : { ...size, kind: 'w4', read: nothing };
+    },
+    vector: (_name, length) => new Float32Array(length).fill(1),
+  };
+  const network = new Llama<GpuKinds>(ops, config, weights, context);
+  return { ops, network, weightBytes, [Symbol.dispose]: () => ops[Symbol.dispose]() };
+}

@@ -1,0 +1,111 @@
+// The products of a network's matrices, one interface for every kind of weights. To bring another kernel in, implement DeviceLinear and choose it in
+// `loadLinear`; nothing else knows how a matrix lies on the device.
+import { bf16ToNumber, encodeF16, numberToF16 } from '../../base/f16.ts';
+import { errors } from '../../base/errors.ts';
+import type { BoundLaunch, Device, DeviceBuffer } from '../../device/device.ts';
+import { dequantize } from '../../formats/quantized.ts';
+import { STREAMED_TOKENS, streamedGrid, tiledGrid } from '../../kernels/dense16/linear.ts';
+import type { Epilogue } from '../../kernels/marlin/epilogue.ts';
+import type { MatrixSource } from '../weights.ts';
+import type { Programs } from './programs.ts';
+
+export interface LinearCall {
+  /** [tokens, columns] f16 */
+  readonly x: DeviceBuffer;
+  /** [tokens, rows] of the output's type. */
+  readonly y: DeviceBuffer;
+  readonly tokens: number;
+  readonly output: Epilogue['output'];
+  /** [rows] f32 */
+  readonly bias: DeviceBuffer | null;
+}
+
+/** A matrix on the device, ready to be multiplied. */
+export interface DeviceLinear {
+  /** Output channels, padded to a multiple of ROWS_MULTIPLE: those behind the matrix's own give 0. */
+  readonly rows: number;
+  readonly columns: number;
+  /** y = W x, with the ends that `call` asks for. */
+  bind(call: LinearCall): BoundLaunch;
+  /** [rows, columns] f16, for a matrix whose rows can be looked up. */
+  readonly table: DeviceBuffer | null;
+}
+
+/** Rows of activations are as long, so that they are loaded 16 bytes at a time. */
+export const ROWS_MULTIPLE = 8;
+
+export const paddedRows = (rows: number): number => ROWS_MULTIPLE * Math.ceil(rows / ROWS_MULTIPLE);
+
+/** What a matrix needs of the device. */
+export interface LinearHost {
+  readonly device: Device;
+  readonly programs: Programs;
+  /** Whether launches overlap. */
+  readonly overlap: boolean;
+  allocate(bytes: number, label: string): DeviceBuffer;
+}
+
+/**
+ * One matrix of all the sources' rows. 16-bit weights are kept as f16; 4-bit ones become f16 on the way: code times scale, rounded once.
+ * Errors: 'columns-unsupported', 'weight-not-finite', 'weight-overflow', and those of the device.
+ */
+export function loadLinear(host: LinearHost, sources: readonly MatrixSource[]): DeviceLinear {
+  const { columns, name } = sources[0]!;
+  if (columns % ROWS_MULTIPLE !== 0) throw errors.columnsUnsupported(name, columns);
+  const own = sources.reduce((sum, source) => sum + source.rows, 0);
+  const rows = paddedRows(own);
+  const weights = host.allocate(2 * rows * columns, name);
+  let at = 0;
+  for (const source of sources) {
+    weights.slice(2 * at * columns).write(halvesOf(source));
+    at += source.rows;
+  }
+  if (rows > own) weights.slice(2 * own * columns).write(new Uint16Array((rows - own) * columns));
+  return new Dense16(host, weights, rows, columns);
+}
+
+/** 16-bit weights, by rows. */
+export class Dense16 implements DeviceLinear {
+  readonly rows: number;
+  readonly columns: number;
+  readonly table: DeviceBuffer;
+  private readonly host: LinearHost;
+
+  /** `weights`: [rows, columns] f16. */
+  constructor(host: LinearHost, weights: DeviceBuffer, rows: number, columns: number) {
+    this.host = host;
+    this.table = weights;
+    this.rows = rows;
+    this.columns = columns;
+  }
+
+  bind({ x, y, tokens, output, bias }: LinearCall): BoundLaunch {
+    const { programs, overlap } = this.host;
+    const epilogue: Epilogue = { output, bias: bias !== null };
+    const shape = { n: this.rows, k: this.columns, epilogue, overlap };
+    // Where nothing is added, the parameter still has to point somewhere.
+    const args = { x, w: this.table, bias: bias ?? this.table, y, tokens };
+    const most = STREAMED_TOKENS.find((count) => count >= tokens);
+    if (most !== undefined)
+      return programs.streamedLinear({ ...shape, most }).bind(streamedGrid(shape), args, { overlap });
+    return programs.tiledLinear(shape).bind(tiledGrid(tokens, shape), args, { overlap });
+  }
+}
+
+/** The weights of a source as f16 bits, [rows, columns]. Errors: 'weight-not-finite', 'weight-overflow'. */
+function halvesOf(source: MatrixSource): Uint16Array {
+  const bits = new Uint16Array(source.rows * source.columns);
+  if (source.kind === 'w4') encodeF16(dequantize(source.read()), bits);
+  else source.read(bits);
+  const narrow = source.kind === 'w16' && source.dtype === 'BF16';
+  if (narrow) for (let i = 0; i < bits.length; i++) bits[i] = halfOfBf16[bits[i]!]!;
+  // An exponent of all ones is no number.
+  const bad = bits.findIndex((pattern) => (pattern & 0x7c00) === 0x7c00);
+  if (bad === -1) return bits;
+  throw errors.weightOverflow(source.name, Math.floor(bad / source.columns), bad % source.columns);
+}
+
+/** f16 patterns of all bf16 patterns: half the digits of f16 are spare, and its range is smaller. */
+const halfOfBf16: Uint16Array = Uint16Array.from({ length: 65_536 }, (_, pattern) =>
+  numberToF16(bf16ToNumber(pattern)),
+);
