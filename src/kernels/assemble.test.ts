@@ -89,6 +89,9 @@ test('remarks about lost speed are kept, each with its function', () => {
   const remark =
     "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized due to ... in the function 'two'";
   const log = `ptxas info    : 0 bytes gmem\n${remark}\n${info('one', 0)}${info('two', 8)}`;
+  const ignored =
+    "ptxas info    : (C7508) Potential Performance Loss: 'setmaxnreg' ignored; unable to determine register count at entry.";
+  assert.deepEqual(readLog(`${ignored}\n${info('one', 0)}`, 'one').warnings, [ignored]);
   const { log: own, ...one } = readLog(log, 'one');
   assert.ok(own.includes("'one'") && !own.includes("'two'"));
   assert.deepEqual(one, { registers: 40, spillBytes: 0, stackBytes: 0, warnings: [] });

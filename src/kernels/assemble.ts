@@ -115,7 +115,7 @@ export function readLog(log: string, name: string): Assembly {
     // A remark names its function, or stands before all of them.
     warnings: log
       .split('\n')
-      .filter((line) => SPEED_LOST.test(line) && (line.includes(`'${name}'`) || !/'\w+'/.test(line))),
+      .filter((line) => SPEED_LOST.test(line) && (line.includes(`'${name}'`) || !/function '\w+'/.test(line))),
     log: mine === '' ? log : mine,
   };
 }

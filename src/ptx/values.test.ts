@@ -174,6 +174,29 @@ describe('what is refused while the kernel is built', () => {
         const b = k.ldmatrixB(k.shared(rows('f16', [8, 16])));
         // @ts-expect-error a B fragment where A is wanted
         k.mma(acc, b, b);
+        const [tile, barrier, sums] = [k.shared(rows('f16', [8, 64])), k.mbarriers(1), k.wgmmaSums(8)];
+        // @ts-expect-error an mbarrier is no tile
+        k.ldShared(barrier, 1);
+        // @ts-expect-error a tile is no mbarrier
+        k.mbarrierWait(tile, 0);
+        // @ts-expect-error another CTA's memory is not one's own
+        k.ldShared(k.mapa(tile, 1), 1);
+        // @ts-expect-error and the other way round
+        k.ldRemote(tile, 1);
+        // @ts-expect-error a pointer is no matrix
+        k.cpAsyncBulkTensor(tile, x, [0, 0], barrier);
+        // @ts-expect-error elements of another type
+        k.cpAsyncBulk(tile, x, 64, barrier);
+        // @ts-expect-error wgmma takes B from shared memory
+        k.wgmma(sums, k.ldmatrixA(tile), b);
+        // @ts-expect-error kept weights without their places are no sparse fragment
+        k.mmaSparse(acc, k.ldmatrixA(tile), [b, b]);
+        // @ts-expect-error sums of a warp are not those of a warpgroup
+        k.wgmma(acc, k.slab(tile), k.slab(tile));
+        // @ts-expect-error 64 bits do not fit into 32
+        n.add(n.toU64());
+        // @ts-expect-error the two fragments are of different types
+        k.mma(acc, k.ldmatrixA(k.shared(rows('bf16', [16, 16]))), b);
       });
     };
     assert.equal(typeof refused, 'function');

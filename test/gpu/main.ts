@@ -8,6 +8,7 @@ import { openDevice } from '../../src/device/open.ts';
 import { catalogueTrials } from './catalogue.ts';
 import { instructionTrials } from './instructions.ts';
 import { laneTrials } from './lane.ts';
+import { marlinTrials } from './marlin.ts';
 import { programTrials } from './programs.ts';
 import { judge, type Trial, type Verdict } from './trial.ts';
 
@@ -25,6 +26,7 @@ const trials: readonly Trial[] = [
   ...instructionTrials,
   ...programTrials,
   ...catalogueTrials,
+  ...marlinTrials,
 ];
 
 const { values: flags } = parseArgs({

@@ -1,11 +1,11 @@
 // C = A B^T in f16 with f32 sums on wgmma: CTAs that stay for many tiles, a warp that copies boxes ahead, two warpgroups that multiply. sm_90a.
-import type { MBarrier } from '../../ptx/pointers.ts';
 import type { WgmmaSums } from '../../ptx/fragments.ts';
 import { kernel, tensor } from '../../ptx/kernel.ts';
 import { swizzled } from '../../ptx/layout.ts';
 import type { Program, TensorType } from '../../ptx/program.ts';
 import type { K } from '../../ptx/trace.ts';
-import { type Int, pairOfHalves, u32, type U32, type Var } from '../../ptx/values.ts';
+import { pairOfHalves, u32, type U32 } from '../../ptx/values.ts';
+import { placeOf, release, Ring } from '../persistent.ts';
 import type { Shape } from './kernel.ts';
 
 export type WgmmaParams = {
@@ -61,28 +61,6 @@ function tileCount(
 ): { readonly rows: number; readonly total: number } {
   const rows = Math.ceil(m / (ROWS * cluster));
   return { rows, total: rows * Math.ceil(n / columns) };
-}
-
-/** Where a ring stands: its slot, and the parity of the phase that is waited for there. */
-class Ring {
-  readonly stage: Var<U32>;
-  readonly parity: Var<U32>;
-  private readonly k: K;
-  private readonly stages: number;
-
-  constructor(k: K, stages: number, parity: 0 | 1) {
-    this.k = k;
-    this.stages = stages;
-    this.stage = k.var(u32(0));
-    this.parity = k.var(u32(parity));
-  }
-
-  advance(): void {
-    const next = this.stage.add(1);
-    const round = next.eq(this.stages);
-    this.stage.set(this.k.select(round, u32(0), next));
-    this.parity.set(this.k.select(round, this.parity.xor(1), this.parity));
-  }
 }
 
 /**
@@ -233,22 +211,6 @@ export function dense16Wgmma(shape: Shape, tiling: WgmmaTiling = largeTiling): P
       }
     }
   });
-}
-
-/** The tile of a number: `most` rows of tiles are gone through column by column, then the next rows. */
-function placeOf(tile: U32, rows: number, columns: number, most: number): { readonly row: U32; readonly column: U32 } {
-  const group = Math.min(most, rows);
-  const first = tile.div(group * columns).mul(group);
-  const inGroup = tile.mod(group * columns);
-  // The last group may have fewer rows.
-  const height: Int = rows % group === 0 ? group : u32(rows).sub(first).min(group);
-  return { row: first.add(inGroup.mod(height)), column: inGroup.div(height) };
-}
-
-/** One arrival of the warp at the barrier of each CTA of the cluster. */
-function release(k: K, barrier: MBarrier, cluster: number): void {
-  if (cluster === 1) k.if(k.lane.eq(0), () => k.mbarrierArrive(barrier));
-  else k.if(k.lane.lt(cluster), () => k.mbarrierArriveRemote(k.mapaMBarrier(barrier, k.lane)));
 }
 
 /** The four warps of a consumer wait for each other: barriers 1 and 2. */

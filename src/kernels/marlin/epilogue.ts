@@ -1,4 +1,4 @@
-// What becomes of a finished sum: bias, type, or addition to what is there. Shared by all 4-bit kernels; knows no tiling.
+// What becomes of a finished sum: bias, gate, type, or addition to what is there. Shared by all 4-bit kernels; knows no tiling.
 import type { Global } from '../../ptx/pointers.ts';
 import type { K } from '../../ptx/trace.ts';
 import type { F32, U32 } from '../../ptx/values.ts';
@@ -8,7 +8,19 @@ export interface Epilogue {
   readonly output: 'f16' | 'bf16' | 'f32' | 'add-f32';
   /** A bias [n] in f32 is added. */
   readonly bias: boolean;
+  /**
+   * Rows come from interleaveGateUp (pack.ts): each strip has 8 rows of gates above 8 of what they gate, and y has n / 2 channels, silu(gate) * up.
+   * Default: false.
+   */
+  readonly gateUp?: boolean;
 }
+
+/** Channels of y: n, or half of it. */
+export const outputChannels = ({ gateUp = false }: Pick<Epilogue, 'gateUp'>, n: number): number => (gateUp ? n / 2 : n);
+
+/** What tells programs apart by their names: 'f16', 'add_f32_bias', 'bf16_gate_up'. */
+export const epilogueName = ({ output, bias, gateUp = false }: Epilogue): string =>
+  `${output.replace('-', '_')}${bias ? '_bias' : ''}${gateUp ? '_gate_up' : ''}`;
 
 export const outputBytes = ({ output }: Epilogue): number => (output === 'f16' || output === 'bf16' ? 2 : 4);
 
@@ -26,4 +38,9 @@ export function store(k: K, { output }: Epilogue, y: Global<'u8'>, index: U32, s
       return k.stF32(place, k.ldF32(place).add(sum));
     }
   }
+}
+
+/** x / (1 + e^-x) */
+export function silu(x: F32): F32 {
+  return x.div(x.mul(-Math.LOG2E).exp2().add(1));
 }

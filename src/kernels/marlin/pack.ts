@@ -156,3 +156,43 @@ export function unpack({ n, k, scheme, type, strips, factors }: PackedMatrix): F
   }
   return weights;
 }
+
+/** Rows of gates, and of what they gate, that lie together in a strip. */
+const GATE_ROWS = 8;
+
+/**
+ * Two matrices as one whose strips hold 8 rows of `gate` above the same 8 of `up`, so that a lane has both: what an epilogue with `gateUp` takes.
+ * Errors: RangeError unless both have the same form, and rows a multiple of 8.
+ */
+export function interleaveGateUp(gate: CodedMatrix, up: CodedMatrix): CodedMatrix {
+  const { rows, columns, group, scaleDtype, zeroPoints } = gate;
+  const same =
+    up.rows === rows &&
+    up.columns === columns &&
+    up.group === group &&
+    up.scaleDtype === scaleDtype &&
+    (up.zeroPoints === null) === (zeroPoints === null);
+  if (!same) throw new RangeError('gate and up differ in size, group, type of scales or zero points');
+  if (rows % GATE_ROWS !== 0) throw new RangeError(`${rows} rows of gates are no multiple of ${GATE_ROWS}`);
+  const [scales, words] = [GATE_ROWS * (columns / group), GATE_ROWS * Math.ceil(columns / 8)];
+  return {
+    ...gate,
+    rows: 2 * rows,
+    packed: interleave(new Uint32Array(2 * gate.packed.length), gate.packed, up.packed, words),
+    scales: interleave(new Uint16Array(2 * gate.scales.length), gate.scales, up.scales, scales),
+    zeroPoints:
+      zeroPoints === null || up.zeroPoints === null
+        ? null
+        : interleave(new Uint8Array(2 * zeroPoints.length), zeroPoints, up.zeroPoints, scales),
+  };
+}
+
+/** Where element i of the first array, or (1) the second, goes when `length` of each take turns. */
+const turn = (i: number, length: number, which: 0 | 1): number =>
+  (2 * Math.floor(i / length) + which) * length + (i % length);
+
+function interleave<A extends Uint8Array | Uint16Array | Uint32Array>(into: A, gate: A, up: A, length: number): A {
+  for (const [i, value] of gate.entries()) into[turn(i, length, 0)] = value;
+  for (const [i, value] of up.entries()) into[turn(i, length, 1)] = value;
+  return into;
+}

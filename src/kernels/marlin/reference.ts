@@ -1,4 +1,5 @@
 // What the 4-bit product means, in plain loops and float64.
+import { type Epilogue, outputChannels } from './epilogue.ts';
 import { type PackedMatrix, unpack } from './pack.ts';
 
 /** y[token][channel] = sum over k of x[token][k] * W[channel][k], not rounded; x [tokens, k]. */
@@ -14,4 +15,32 @@ export function marlinReference(x: ArrayLike<number>, tokens: number, matrix: Pa
     }
   }
   return y;
+}
+
+/** What becomes of sums [tokens, n]: y [tokens, channels]. `before` is what y held, for an output that adds. */
+export function epilogueReference(
+  sums: Float64Array,
+  {
+    epilogue,
+    n,
+    bias,
+    before,
+  }: {
+    readonly epilogue: Epilogue;
+    readonly n: number;
+    readonly bias: ArrayLike<number>;
+    readonly before: ArrayLike<number>;
+  },
+): Float64Array {
+  const tokens = sums.length / n;
+  const channels = outputChannels(epilogue, n);
+  const biased = (token: number, row: number): number => sums[token * n + row]! + (epilogue.bias ? bias[row]! : 0);
+  return Float64Array.from({ length: tokens * channels }, (_, i) => {
+    const [token, channel] = [Math.floor(i / channels), i % channels];
+    const added = epilogue.output === 'add-f32' ? before[i]! : 0;
+    if (epilogue.gateUp !== true) return added + biased(token, channel);
+    const gate = 16 * (channel >> 3) + (channel & 7);
+    const g = biased(token, gate);
+    return added + (g / (1 + Math.exp(-g))) * biased(token, gate + 8);
+  });
 }

@@ -62,6 +62,7 @@ export class Copies extends Memory {
   cpAsyncBulkStore<T extends ElemType>(to: Global<T>, from: Shared<NoInfer<T>>, bytes: Int): void {
     this.effect(copies.bulkStore, [to.operand, from.operand, operandOf(bytes)]);
   }
+  /** Stores the box that begins at (row, column), neither negative; what lies outside of the matrix is left out. The column is a multiple of 16 bytes. */
   cpAsyncBulkTensorStore<T extends ElemType>(
     to: Tensor<T>,
     [row, column]: readonly [row: Int, column: Int],

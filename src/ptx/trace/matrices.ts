@@ -84,12 +84,12 @@ export class Matrices extends Lanes {
     return { role: 'C 16x8', values: [this.zero(), this.zero(), this.zero(), this.zero()] };
   }
   /** acc += a . b */
-  mma<T extends Half>(acc: FragC, a: FragA<T>, b: FragB<T>): void {
+  mma<T extends Half>(acc: FragC, a: FragA<T>, b: FragB<NoInfer<T>>): void {
     const sources = [...operands(a.values), ...operands(b.values), ...operands(acc.values)];
     this.builder.emit(matrix.mma(a.type), registers(acc.values), sources);
   }
   /** acc += a . b over 32 k; `b` holds k 0 .. 15 and 16 .. 31. */
-  mmaSparse<T extends Half>(acc: FragC, a: FragSparseA<T>, b: readonly [FragB<T>, FragB<T>]): void {
+  mmaSparse<T extends Half>(acc: FragC, a: FragSparseA<T>, b: readonly [FragB<NoInfer<T>>, FragB<NoInfer<T>>]): void {
     const right = b.flatMap(({ values }) => operands(values));
     const sources = [...operands(a.values), ...right, ...operands(acc.values), a.metadata.operand];
     this.builder.emit(matrix.mmaSparse(a.type, a.selector), registers(acc.values), sources);
@@ -127,11 +127,11 @@ export class Matrices extends Lanes {
    * sums += a . b, or sums = a . b where `accumulate` says no: 64 rows of a, n rows of b, 16 k (32 for 8-bit types). Goes on until the wait for its
    * group; until then neither its registers nor its shared memory may be touched.
    */
-  wgmma<T extends Half>(sums: WgmmaSums, a: FragA<T>, b: MatrixSlab<T>, accumulate?: boolean | Pred): void;
+  wgmma<T extends Half>(sums: WgmmaSums, a: FragA<T>, b: MatrixSlab<NoInfer<T>>, accumulate?: boolean | Pred): void;
   wgmma<T extends wgmma.WgmmaType>(
     sums: WgmmaSums,
     a: MatrixSlab<T>,
-    b: MatrixSlab<T>,
+    b: MatrixSlab<NoInfer<T>>,
     accumulate?: boolean | Pred,
   ): void;
   wgmma(
@@ -166,7 +166,7 @@ export class Matrices extends Lanes {
   wgmmaSparse<T extends Half>(
     sums: WgmmaSums,
     a: FragSparseA<T>,
-    b: MatrixSlab<T>,
+    b: MatrixSlab<NoInfer<T>>,
     accumulate: boolean | Pred = true,
   ): void {
     const op = wgmma.wgmma({ n: sums.n, type: a.type, a: null, b: b.layout, sparse: a.selector });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { kernel, tensor } from '../../ptx/kernel.ts';
 import { rows, swizzled } from '../../ptx/layout.ts';
+import { u32 } from '../../ptx/values.ts';
 import { simulate } from '../simulate.ts';
 import { finds, right } from './planted.fixture.ts';
 
@@ -147,5 +148,24 @@ test('a box that begins in the middle of 16 bytes of a row is misaligned', () =>
   });
   finds({ file, name: 'an odd column', kind: 'misaligned' }, (seed) =>
     simulate(program, { grid: [1], args: { x: matrix }, seed }),
+  );
+});
+
+test('a store that begins before the matrix', () => {
+  const type = tensor('f16', [8, 32], 0);
+  const program = kernel({ name: 'before', threads: 32, target: 'sm_90', params: { y: type } }, (k, { y }) => {
+    const tile = k.shared(rows('f16', [8, 32]));
+    k.loop(k.thread, 128, 32, (i) => k.stShared(tile.at(i.mul(2)), [i.asB32()]));
+    k.fenceProxyAsync();
+    k.syncWarp();
+    k.if(k.thread.eq(0), () => {
+      k.cpAsyncBulkTensorStore(y, [u32(-1), 0], tile); // planted: before the matrix
+      k.cpAsyncBulkCommit();
+      k.cpAsyncBulkWait(0);
+    });
+  });
+  const y = { data: new Float16Array(64 * 32), rows: 64, columns: 32 };
+  finds({ file, name: 'before the matrix', kind: 'out-of-bounds' }, (seed) =>
+    simulate(program, { grid: [1], args: { y }, seed }),
   );
 });

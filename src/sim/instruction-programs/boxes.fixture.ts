@@ -111,10 +111,10 @@ function boxStores(elem: Elem, swizzle: Swizzle): InstructionProgram {
   const boxWords = (BOX_ROWS * width * elemBytes[elem]) / 4;
   const chunk = 16 / elemBytes[elem];
   const size = { rows: 50, columns: 2 * width - chunk };
-  // The first over the upper left corner, the second, which does not meet it, over the lower right one.
+  // The first inside (none may begin before the matrix), the second, which does not meet it, over the lower right corner.
   const places = [
-    [-3, -chunk],
-    [BOX_ROWS - 3, width - chunk],
+    [1, 0],
+    [BOX_ROWS + 1, width - chunk],
   ] as const;
   return define({
     program: kernel(

@@ -219,6 +219,12 @@ export class WarpCopies extends WarpMemory {
       if (matrix === null) return;
       const [row, column, source] = [this.read(to.row, lane), this.read(to.column, lane), this.read(from, lane)];
       const { buffer, type } = matrix;
+      if (row < 0 || column < 0) {
+        // A load may; of a store an H100 says that it is an illegal instruction.
+        const detail = `lane ${lane} of ${this.name} stores a box that begins at row ${row}, column ${column}`;
+        this.findings.report('out-of-bounds', instr.where, detail);
+        return;
+      }
       if (!this.aligned(instr, column * elemBytes[type.elem], BULK, lane)) return;
       const bytes = type.box[0] * type.box[1] * elemBytes[type.elem];
       const parts = pieces(matrix, row, column, source);

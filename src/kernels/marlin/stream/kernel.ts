@@ -1,13 +1,13 @@
 // The 4-bit product for few tokens on Hopper: every warp streams its own strips through a ring of its own, filled by bulk copies, and multiplies them
 // by mma.sync; warps meet once, at the end, to add what they have of the same rows in a fixed order. Sums do not depend on the batch.
-import { kernel, tensor } from '../../ptx/kernel.ts';
-import { rows, swizzled } from '../../ptx/layout.ts';
-import type { FragB, FragC } from '../../ptx/fragments.ts';
-import type { Program, TensorType } from '../../ptx/program.ts';
-import type { K } from '../../ptx/trace.ts';
-import { f32, type F32, type Int, u32, type U32, type Var } from '../../ptx/values.ts';
-import { type RawHalves, rawCodec, rawHalves } from './codec.ts';
-import { type Epilogue, store } from './epilogue.ts';
+import { kernel, tensor } from '../../../ptx/kernel.ts';
+import { rows, swizzled } from '../../../ptx/layout.ts';
+import type { FragB, FragC } from '../../../ptx/fragments.ts';
+import type { Program, TensorType } from '../../../ptx/program.ts';
+import type { K } from '../../../ptx/trace.ts';
+import { f32, type F32, type Int, u32, type U32, type Var } from '../../../ptx/values.ts';
+import { type RawHalves, rawCodec, rawHalves } from '../codec.ts';
+import { type Epilogue, store } from '../epilogue.ts';
 import {
   CODE_BYTES,
   groupBytes,
@@ -26,8 +26,8 @@ import {
   stripsAlongK,
   VECTOR_BYTES,
   VECTOR_STEPS,
-} from './layout.ts';
-import { type HalfType, SYMMETRIC_ZERO } from './pack.ts';
+} from '../layout.ts';
+import { type HalfType, SYMMETRIC_ZERO } from '../pack.ts';
 
 export type StreamParams = {
   /** [m, k] */

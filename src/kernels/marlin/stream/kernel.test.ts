@@ -2,14 +2,14 @@
 // copies, and the same bits for a token whatever travels with it.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Random } from '../../base/random.ts';
-import { describe } from '../../sim/findings.ts';
-import { simulate } from '../../sim/simulate.ts';
-import { simulateExample } from '../entry.ts';
-import { randomCoded } from './coded.ts';
-import { pack } from './pack.ts';
-import { stream, streamGrid, type StreamTiling } from './stream.ts';
-import { streamExample } from './stream-entry.ts';
+import { Random } from '../../../base/random.ts';
+import { describe } from '../../../sim/findings.ts';
+import { simulate } from '../../../sim/simulate.ts';
+import { simulateExample } from '../../entry.ts';
+import { randomCoded } from '../coded.ts';
+import { pack } from '../pack.ts';
+import { stream, streamGrid, type StreamTiling } from './kernel.ts';
+import { streamExample } from './entry.ts';
 
 test('any shape, group, type and number of tokens, on any tiling', () => {
   const seed = Math.floor(Math.random() * 2 ** 32);

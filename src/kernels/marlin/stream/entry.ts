@@ -1,12 +1,12 @@
 // The 4-bit product for few tokens in the catalogue: several CTAs, ragged edges, zero points.
-import { Random } from '../../base/random.ts';
-import { numberToBf16, bf16ToNumber } from '../../base/f16.ts';
-import { relativeError } from '../../base/stats.ts';
-import { type Entry, entry, type Example, example } from '../entry.ts';
-import { randomCoded, type CodedOptions } from './coded.ts';
-import { type HalfType, pack, schemeOf } from './pack.ts';
-import { marlinReference } from './reference.ts';
-import { stream, streamGrid, type StreamTiling } from './stream.ts';
+import { Random } from '../../../base/random.ts';
+import { numberToBf16, bf16ToNumber } from '../../../base/f16.ts';
+import { relativeError } from '../../../base/stats.ts';
+import { type Entry, entry, type Example, example } from '../../entry.ts';
+import { randomCoded, type CodedOptions } from '../coded.ts';
+import { type HalfType, pack, schemeOf } from '../pack.ts';
+import { marlinReference } from '../reference.ts';
+import { stream, streamGrid, type StreamTiling } from './kernel.ts';
 
 export const streamEntry: Entry = entry({
   name: 'marlin-stream',

@@ -1,0 +1,83 @@
+// Tables of what is chosen for a number of tokens and a matrix, and that each other tiling has its reason.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Scheme } from './layout.ts';
+import { marlinTile } from './tile/kernel.ts';
+import { blockCycles, planTile } from './tile-plan.ts';
+
+const H200 = 132;
+const scheme: Scheme = { group: 128, zeroPoints: false };
+
+test('wide layers keep all k in a CTA of four warpgroups, narrow ones share it, many tokens take the widest tile', () => {
+  for (const [k, n, m, warpgroups, tokens, split, grid] of [
+    [4096, 28_672, 16, 4, 16, 1, 112],
+    [4096, 28_672, 64, 4, 64, 1, 112],
+    [8192, 57_344, 16, 4, 16, 1, 132],
+    [4096, 4096, 16, 2, 16, 2, 64],
+    [8192, 8192, 16, 2, 16, 2, 128],
+    [8192, 8192, 64, 2, 64, 2, 128],
+    [28_672, 8192, 64, 2, 64, 2, 128],
+    [8192, 8192, 1024, 2, 256, 1, 132],
+    [8192, 57_344, 4096, 2, 256, 1, 132],
+    [4096, 4096, 4096, 2, 256, 1, 132],
+  ] as const) {
+    const { chosen } = planTile(m, { n, k }, scheme, H200);
+    const { tiling } = chosen;
+    assert.deepEqual(
+      [tiling.warpgroups, tiling.tokens, tiling.split, chosen.grid],
+      [warpgroups, tokens, split, grid],
+      `${m} tokens, ${k} x ${n}`,
+    );
+  }
+});
+
+test('says what limits: memory where tokens are few and weights many, arithmetic where they are not', () => {
+  assert.equal(planTile(16, { n: 57_344, k: 8192 }, scheme, H200).chosen.limit, 'memory');
+  assert.equal(planTile(4096, { n: 57_344, k: 8192 }, scheme, H200).chosen.limit, 'arithmetic');
+});
+
+test('more tokens never take fewer cycles, and no more than the products would at a third of the peak', () => {
+  const size = { n: 8192, k: 8192 };
+  let last = 0;
+  for (const m of [16, 32, 64, 128, 256, 512, 1024, 2048, 4096]) {
+    const { cycles } = planTile(m, size, scheme, H200).chosen;
+    assert.ok(cycles >= last, `${m} tokens: ${cycles} cycles after ${last}`);
+    last = cycles;
+  }
+  const peak = (4096 * size.n * size.k) / (2048 * 2 * H200);
+  assert.ok(last > peak && last < 3 * peak, `${last} cycles, ${peak} at the peak`);
+});
+
+test('every other tiling is rejected with a reason: slower, or impossible', () => {
+  const { rejected } = planTile(256, { n: 4096, k: 4096 }, scheme, H200);
+  const kinds = [/\d+ CTAs, \d+ turns?, limited by \w+: \d+\.\d\d times/, /registers/, /shared memory/];
+  for (const { reason } of rejected)
+    assert.ok(kinds.some((kind) => kind.test(reason)) || /tokens/.test(reason), reason);
+  for (const kind of kinds) assert.ok(rejected.some(({ reason }) => kind.test(reason)));
+});
+
+test('what is chosen can be built, for any format', () => {
+  for (const group of [32, 64, 128] as const) {
+    for (const zeroPoints of [false, true]) {
+      for (const m of [17, 100, 1000]) {
+        const format = { type: 'bf16', scheme: { group, zeroPoints } } as const;
+        const size = { n: 1000, k: 1024 };
+        const { tiling } = planTile(m, size, format.scheme, H200).chosen;
+        const program = marlinTile({ size, format, tiling, epilogue: { output: 'bf16', bias: false } });
+        assert.ok(program.sharedBytes <= 227 * 1024);
+      }
+    }
+  }
+});
+
+test('no tiling for rows that no bulk copy can take', () => {
+  assert.throws(() => planTile(16, { n: 100, k: 1024 }, scheme, H200), /16 bytes/);
+});
+
+test('cycles of a block between measured tokens', () => {
+  assert.deepEqual(
+    [16, 24, 256].map((tokens) => blockCycles(tokens, 2)),
+    [98, 107.5, 512],
+  );
+  assert.ok(blockCycles(48, 4) > blockCycles(32, 4) && blockCycles(48, 4) < blockCycles(64, 4));
+});
