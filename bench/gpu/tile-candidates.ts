@@ -1,6 +1,6 @@
 // The tilings that a sweep tries for a number of tokens: the planned one, and those that may turn out better.
 import type { MatrixSize, Scheme } from '../../src/kernels/marlin/layout.ts';
-import { planTile, SHARED_BYTES, withStages } from '../../src/kernels/marlin/tile-plan.ts';
+import { planTile, SHARED_BYTES, withStages } from '../../src/kernels/marlin/tile/plan.ts';
 import { sharedBytes, type TileTiling, tilingRefusal } from '../../src/kernels/marlin/tile/tiling.ts';
 
 /** With as many stages as there is room for. */

@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import { table } from '../../src/cli/table.ts';
 import { openNvidia } from '../../src/device/nvidia.ts';
 import type { MatrixSize } from '../../src/kernels/marlin/layout.ts';
-import { planTile } from '../../src/kernels/marlin/tile-plan.ts';
+import { planTile } from '../../src/kernels/marlin/tile/plan.ts';
 import { openCublas } from '../../src/bench/cublas.ts';
 import { machine } from '../../src/bench/machine.ts';
 import { tilingsFor, tilingText } from './tile-candidates.ts';

@@ -2,12 +2,12 @@
 import { dense16Entry } from './dense16/entry.ts';
 import { dense16WgmmaEntry } from './dense16/wgmma-entry.ts';
 import type { Entry } from './entry.ts';
-import { marlinSimpleEntry } from './marlin/simple-entry.ts';
-import { readBulkEntry, readEntry } from './read/entry.ts';
 import { marlinAmpereEntry } from './marlin/ampere/entry.ts';
 import { marlinStepsEntry } from './marlin/levels/entry.ts';
 import { streamEntry } from './marlin/stream/entry.ts';
 import { marlinTileEntry } from './marlin/tile/entry.ts';
+import { marlinSimpleEntry } from './marlin/simple-entry.ts';
+import { readBulkEntry, readEntry } from './read/entry.ts';
 import { sparse16Entry } from './sparse16/entry.ts';
 import { vectorAddEntry } from './vector-add/entry.ts';
 
@@ -18,9 +18,9 @@ export const catalogue: readonly Entry[] = [
   sparse16Entry,
   marlinSimpleEntry,
   streamEntry,
-  readEntry,
-  readBulkEntry,
   marlinStepsEntry,
   marlinAmpereEntry,
   marlinTileEntry,
+  readEntry,
+  readBulkEntry,
 ];

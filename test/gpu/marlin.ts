@@ -10,7 +10,7 @@ import {
   randomArgs,
   randomMatrix,
 } from '../../src/kernels/marlin/ampere/problem.ts';
-import { planAmpere } from '../../src/kernels/marlin/ampere-plan.ts';
+import { planAmpere } from '../../src/kernels/marlin/ampere/plan.ts';
 import { packedBytes, STRIP_ROWS } from '../../src/kernels/marlin/layout.ts';
 import type { PackedMatrix } from '../../src/kernels/marlin/pack.ts';
 import { runOnDevice } from './run-program.ts';

@@ -13,6 +13,9 @@ import type { Epilogue } from './epilogue.ts';
 import type { MatrixSize, Scheme } from './layout.ts';
 import type { HalfType } from './pack.ts';
 
+/** Where kernels count who has come, at the start of a workspace; what they hand each other lies behind. */
+export const COUNTER_BYTES: number = 2 ** 20;
+
 /** The weights of a product: all that a program may be specialised on besides its tiling and epilogue. */
 export interface WeightShape extends MatrixSize {
   readonly scheme: Scheme;
@@ -39,7 +42,7 @@ export interface Operands {
   /** [tokens, channels of the epilogue]. */
   readonly y: DeviceBuffer;
   readonly tokens: number;
-  /** As many bytes as the candidate asked for (at least 16): all zero before the first launch, and each launch must leave zeros behind. */
+  /** As many bytes as the candidate asked for (at least 16): all zero before the first launch; the first `COUNTER_BYTES` each launch must leave zero. */
   readonly workspace: DeviceBuffer;
 }
 

@@ -11,7 +11,6 @@ import { NvidiaDevice } from '../../device/nvidia.ts';
 import { SimulatedDevice } from '../../device/simulated.ts';
 import { randomCoded } from './coded.ts';
 import { type Epilogue, outputBytes } from './epilogue.ts';
-import { families } from './families.ts';
 import { MarlinKernels } from './op.ts';
 import { type HalfType, pack, type PackedMatrix } from './pack.ts';
 import { marlinReference } from './reference.ts';
@@ -63,8 +62,12 @@ function readNumbers(buffer: DeviceBuffer, output: Output, count: number): Array
   return output === 'f16' ? new Float16Array(bits.buffer) : Float32Array.from(bits, bf16ToNumber);
 }
 
-/** Kernels may round each weight once, and the output is rounded: by up to 2^-11 or 2^-8. */
-const BOUNDS: Readonly<Record<HalfType, number>> = { f16: 1e-3, bf16: 8e-3 };
+/** Of what is rounded once to a type: weights, where a kernel multiplies them as such, and results. */
+const ROUNDING: Readonly<Record<HalfType, number>> = { f16: 5e-4, bf16: 4e-3 };
+
+function boundOf(type: HalfType, output: Output): number {
+  return output === 'f16' || output === 'bf16' ? Math.max(ROUNDING[type], ROUNDING[output]) : ROUNDING[type];
+}
 
 describe('a product', () => {
   test(`of any shape, type, group and epilogue is right (seed ${seed})`, () => {
@@ -91,32 +94,9 @@ describe('a product', () => {
         (sum, i) => sum + (epilogue.bias ? bias[i % n]! : 0) + (output === 'add-f32' ? before[i]! : 0),
       );
       const error = relativeError(readNumbers(y, output, m * n), expected);
-      assert.ok(error <= BOUNDS[type], `${m} x ${n} x ${k} ${type} to ${output}: ${error}`);
+      assert.ok(error <= boundOf(type, output), `${m} x ${n} x ${k} ${type} to ${output}: ${error}`);
     }
   });
-
-  for (const family of families) {
-    test(`is right by the family ${family.name}, launch after launch`, () => {
-      const device = new SimulatedDevice({ seed, facts: { multiprocessors: 4 } });
-      using kernels = new MarlinKernels(device, { families: [family] });
-      const random = new Random(seed);
-      const [m, n, k] = [11, 80, 512];
-      const matrix = randomPacked(random, n, k);
-      const bias = random.fillNormal(new Float32Array(n));
-      using product = kernels.load('w', matrix, bias);
-      const { bits, numbers } = activations(random, 'f16', m * k);
-      using x = upload(device, bits);
-      using y = device.allocate(2 * m * n, 'y');
-      const launch = product.bind({ x, y, tokens: m, epilogue: { output: 'f16', bias: true } });
-      const expected = marlinReference(numbers, m, matrix).map((sum, i) => sum + bias[i % n]!);
-      for (let run = 0; run < 2; run++) {
-        y.write(new Uint8Array(2 * m * n).fill(0xff));
-        launch.launch();
-        const error = relativeError(readNumbers(y, 'f16', m * n), expected);
-        assert.ok(error <= 1e-3, `${error} (seed ${seed})`);
-      }
-    });
-  }
 
   test('with fewer tokens than buffers have room for leaves the rest alone', () => {
     const device = new SimulatedDevice();

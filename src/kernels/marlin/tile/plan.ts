@@ -1,5 +1,5 @@
 // Which tiling of the 4-bit product on wgmma suits m tokens, a matrix and a GPU, and why the others do not. Pure: knows no device.
-import { type MatrixSize, type Scheme, STRIP_K, STRIP_ROWS, stripBytes } from './layout.ts';
+import { type MatrixSize, type Scheme, STRIP_K, STRIP_ROWS, stripBytes } from '../layout.ts';
 import {
   clusterOf,
   rowsOf,
@@ -9,7 +9,7 @@ import {
   tilesOfRows,
   type TileTiling,
   tilingRefusal,
-} from './tile/tiling.ts';
+} from './tiling.ts';
 
 export interface TileCandidate {
   readonly tiling: TileTiling;
@@ -71,7 +71,19 @@ export function blockCycles(tokens: number, warpgroups: 2 | 4): number {
   return low[column] + ((high[column] - low[column]) * (tokens - low[0])) / (high[0] - low[0]);
 }
 
-/** All tilings that can multiply the matrix. */
+/** Errors: RangeError when no tiling can multiply the matrix, with the reason. */
+export function planTile(m: number, size: MatrixSize, scheme: Scheme, multiprocessors: number): TilePlan {
+  const refused = tilings(m, scheme).flatMap((tiling) => {
+    const reason = refusalOf(tiling, size, scheme);
+    return reason === null ? [] : [{ tiling, reason }];
+  });
+  const [chosen, ...others] = tileCandidates(m, size, scheme, multiprocessors);
+  if (chosen === undefined) throw new RangeError(refused[0]?.reason ?? 'there is no tiling');
+  const slower = others.map((candidate) => ({ tiling: candidate.tiling, reason: reasonOf(candidate, chosen) }));
+  return { chosen, rejected: [...slower, ...refused] };
+}
+
+/** All tilings that can multiply the matrix, fastest first. */
 export function tileCandidates(
   m: number,
   size: MatrixSize,
@@ -80,25 +92,8 @@ export function tileCandidates(
 ): readonly TileCandidate[] {
   return tilings(m, scheme)
     .filter((tiling) => refusalOf(tiling, size, scheme) === null)
-    .map((tiling) => candidateOf(tiling, m, size, scheme, multiprocessors));
-}
-
-/** Errors: RangeError when no tiling can multiply the matrix, with the reason. */
-export function planTile(m: number, size: MatrixSize, scheme: Scheme, multiprocessors: number): TilePlan {
-  const tried = tilings(m, scheme).map((tiling) => ({ tiling, refusal: refusalOf(tiling, size, scheme) }));
-  const candidates = tried
-    .filter(({ refusal }) => refusal === null)
-    .map(({ tiling }) => candidateOf(tiling, m, size, scheme, multiprocessors));
-  const chosen = candidates.reduce<TileCandidate | null>(
-    (best, candidate) => (best === null || candidate.cycles < best.cycles ? candidate : best),
-    null,
-  );
-  if (chosen === null) throw new RangeError(tried[0]?.refusal ?? 'there is no tiling');
-  const slower = candidates
-    .filter((candidate) => candidate !== chosen)
-    .map((candidate) => ({ tiling: candidate.tiling, reason: reasonOf(candidate, chosen) }));
-  const refused = tried.flatMap(({ tiling, refusal }) => (refusal === null ? [] : [{ tiling, reason: refusal }]));
-  return { chosen, rejected: [...slower, ...refused] };
+    .map((tiling) => candidateOf(tiling, m, size, scheme, multiprocessors))
+    .toSorted((a, b) => a.cycles - b.cycles);
 }
 
 /** Every tiling worth a thought: no more tokens than there are, rounded up to what clusters can share. */

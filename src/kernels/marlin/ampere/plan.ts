@@ -1,14 +1,6 @@
 // Which tile and how many CTAs the Ampere kernel takes for a matrix, a number of tokens and a device, and why not the others. Pure: asks no device.
-import {
-  mostSharers,
-  sharedBytes,
-  stageBytes,
-  type Stripes,
-  stripesOf,
-  tileSums,
-  type Tiling,
-} from './ampere/tiling.ts';
-import { type MatrixSize, type Scheme, STRIP_K, STRIP_ROWS, stripBytes } from './layout.ts';
+import { mostSharers, sharedBytes, stageBytes, type Stripes, stripesOf, tileSums, type Tiling } from './tiling.ts';
+import { type MatrixSize, type Scheme, STRIP_K, STRIP_ROWS, stripBytes } from '../layout.ts';
 
 export interface AmpereDevice {
   readonly multiprocessors: number;
@@ -38,16 +30,33 @@ const STAGES = [4, 6, 8] as const;
 /** Errors: RangeError for m < 1, or a device on which no tile fits. */
 export function planAmpere(size: MatrixSize, scheme: Scheme, m: number, device: AmpereDevice): AmperePlan {
   if (!Number.isInteger(m) || m < 1) throw new RangeError(`a product of ${m} tokens`);
-  const candidates = STRIPS.flatMap((strips) =>
-    TOKENS.flatMap((tokens) => STAGES.map((stages) => candidate({ strips, tokens, stages }, size, scheme, m, device))),
-  );
-  const fitting = candidates.filter(({ tiling }) => misfit(tiling, scheme, m, device) === null);
-  if (fitting.length === 0) throw new RangeError(`no tile fits ${device.sharedBytesPerBlock} bytes of shared memory`);
-  const chosen = fitting.reduce((best, one) => (one.cost < best.cost ? one : best));
+  const candidates = allCandidates(size, scheme, m, device);
+  const [chosen] = fitting(candidates, scheme, m, device);
+  if (chosen === undefined) throw new RangeError(`no tile fits ${device.sharedBytesPerBlock} bytes of shared memory`);
   const rejected = candidates
     .filter((one) => one !== chosen)
     .map((one) => ({ ...one, reason: misfit(one.tiling, scheme, m, device) ?? slower(one, chosen) }));
   return { chosen, rejected };
+}
+
+function allCandidates(size: MatrixSize, scheme: Scheme, m: number, device: AmpereDevice): AmpereCandidate[] {
+  return STRIPS.flatMap((strips) =>
+    TOKENS.flatMap((tokens) => STAGES.map((stages) => candidate({ strips, tokens, stages }, size, scheme, m, device))),
+  );
+}
+
+function fitting(all: readonly AmpereCandidate[], scheme: Scheme, m: number, device: AmpereDevice): AmpereCandidate[] {
+  return all.filter(({ tiling }) => misfit(tiling, scheme, m, device) === null).toSorted((a, b) => a.cost - b.cost);
+}
+
+/** All that fit, cheapest first. */
+export function ampereCandidates(
+  size: MatrixSize,
+  scheme: Scheme,
+  m: number,
+  device: AmpereDevice,
+): readonly AmpereCandidate[] {
+  return fitting(allCandidates(size, scheme, m, device), scheme, m, device);
 }
 
 /** Why a tile is out of the question, whatever it would cost. */

@@ -1,9 +1,9 @@
 // Tables of what the Ampere kernel takes for a matrix, a number of tokens and a device.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { planAmpere } from './ampere-plan.ts';
-import { mostSharers, sharedBytes, stripesOf } from './ampere/tiling.ts';
-import { Random } from '../../base/random.ts';
+import { planAmpere } from './plan.ts';
+import { mostSharers, sharedBytes, stripesOf } from './tiling.ts';
+import { Random } from '../../../base/random.ts';
 
 const A10 = { multiprocessors: 72, sharedBytesPerBlock: 99 * 1024 };
 const A100 = { multiprocessors: 108, sharedBytesPerBlock: 163 * 1024 };

@@ -1,9 +1,9 @@
 // Tables of what is chosen for a number of tokens and a matrix, and that each other tiling has its reason.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Scheme } from './layout.ts';
-import { marlinTile } from './tile/kernel.ts';
-import { blockCycles, planTile } from './tile-plan.ts';
+import type { Scheme } from '../layout.ts';
+import { marlinTile } from './kernel.ts';
+import { blockCycles, planTile } from './plan.ts';
 
 const H200 = 132;
 const scheme: Scheme = { group: 128, zeroPoints: false };

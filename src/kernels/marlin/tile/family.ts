@@ -1,0 +1,35 @@
+// The product on wgmma among the kernels that a plan chooses from.
+import { type Candidate, type Family, runnable } from '../family.ts';
+import { marlinTile } from './kernel.ts';
+import { tileCandidates } from './plan.ts';
+
+const MOST_CANDIDATES = 24;
+
+export const tileFamily: Family = {
+  name: 'tile',
+  needs: 'sm_90a',
+  tokens: [1, Number.MAX_SAFE_INTEGER],
+  refusal: ({ gateUp = false }) => (gateUp ? 'it does not multiply gates' : null),
+  candidates: ({ m, n, k, scheme, type }, { multiprocessors, clockHz }) =>
+    tileCandidates(m, { n, k }, scheme, multiprocessors)
+      .slice(0, MOST_CANDIDATES)
+      .map(({ tiling, grid, cycles }): Candidate => ({
+        kernel: 'tile',
+        tiling: { ...tiling, once: tiling.once ? 1 : 0 },
+        grid: [grid],
+        cost: (cycles / clockHz) * 1e6,
+        workspaceBytes: 0,
+        build: (epilogue) =>
+          runnable(
+            marlinTile({ size: { n, k }, format: { type, scheme }, tiling, epilogue }),
+            ({ strips, factors, bias, x, y, tokens }) => ({
+              W: strips,
+              X: { buffer: x, rows: tokens, columns: k },
+              factors,
+              bias,
+              Y: y,
+              m: tokens,
+            }),
+          ),
+      })),
+};
