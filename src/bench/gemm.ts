@@ -101,7 +101,8 @@ export function* measureLayer(
   }
 }
 
-function copiesOf(bytes: number, { rotation }: Settings): number {
+/** How many copies of so many bytes it takes that none is in a cache when its turn comes. */
+export function copiesOf(bytes: number, { rotation }: { readonly rotation: number } = DEFAULTS): number {
   return Math.max(LEAST_COPIES, Math.ceil(rotation / bytes));
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { z } from 'zod';
 import { readResults } from '../bench/results.ts';
+import { tunedTables } from '../kernels/marlin/tuned.ts';
 import { joined } from './bench/plot.ts';
 import { tokenCounts } from './bench/gemm.ts';
 import { errorCodeOf, jsonOf, marlinHere, temporaryFolder } from './run-marlin.fixture.ts';
@@ -51,6 +52,20 @@ describe('gemm', () => {
       assert.match(errorCodeOf(await marlinHere(['bench', 'gemm', '--m', '1', '--json'])), /^(driver|gpu)-/);
     },
   );
+});
+
+test('tune names a kernel for each bucket, and keeps nothing of the simulator', async () => {
+  const line = ['bench', 'tune', '--simulate', '--shapes', '128x32', '--m', '1,9'];
+  const schema = z.object({
+    kept: z.null(),
+    rows: z.array(z.object({ tokens: z.number(), kernel: z.string().min(1) })),
+  });
+  const { rows } = schema.parse(jsonOf(await marlinHere([...line, '--output', folder, '--json'])));
+  assert.deepEqual(
+    rows.map(({ tokens }) => tokens),
+    [8, 16],
+  );
+  assert.equal(tunedTables('simulator', [folder])[0]!.rows.length, 2);
 });
 
 describe('plot', () => {

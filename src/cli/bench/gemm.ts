@@ -111,7 +111,8 @@ export function textOf(results: GemmResults, published: readonly PublishedRow[])
   ].join('');
 }
 
-function shapes(value: string): readonly MatrixSize[] {
+/** A parser of --shapes. */
+export function shapes(value: string): readonly MatrixSize[] {
   if (value.trim() === '') throw errors.flagInvalid('--shapes', value, 'llama-8b, llama-70b, paper, baseline or K x N');
   return parseShapes(value);
 }

@@ -25,6 +25,8 @@ export interface WeightShape extends MatrixSize {
 /** y [m, n] = x [m, k] W^T. */
 export interface Problem extends WeightShape {
   readonly m: number;
+  /** As in the epilogue; default false. */
+  readonly gateUp?: boolean;
 }
 
 /** What a launch works on. */
@@ -37,7 +39,7 @@ export interface Operands {
   readonly bias: DeviceBuffer;
   /** [tokens, k] of the weights' type. */
   readonly x: DeviceBuffer;
-  /** [tokens, n]. */
+  /** [tokens, channels of the epilogue]. */
   readonly y: DeviceBuffer;
   readonly tokens: number;
   /** As many bytes as the candidate asked for (at least 16): all zero before the first launch; the first `COUNTER_BYTES` each launch must leave zero. */

@@ -14,7 +14,9 @@ import { type Epilogue, outputBytes } from './epilogue.ts';
 import { MarlinKernels } from './op.ts';
 import { type HalfType, pack, type PackedMatrix } from './pack.ts';
 import { marlinReference } from './reference.ts';
+import { planMarlin } from './plan.ts';
 import { tune } from './tune.ts';
+import { measuredBy } from './tuned.ts';
 
 type Output = Epilogue['output'];
 const seed = Math.floor(Math.random() * 2 ** 32);
@@ -205,10 +207,11 @@ describe('refused before a launch', () => {
   });
 });
 
-test('tuning measures each bucket once and names a candidate of the plan', () => {
-  const device = new SimulatedDevice({ facts: { l2Bytes: 1000 } });
+test('tuning measures each bucket once, at most so many candidates, and names one of the plan', () => {
+  const device = new SimulatedDevice({ facts: { multiprocessors: 2 } });
   using kernels = new MarlinKernels(device);
-  const { gpu, rows } = tune(kernels, randomPacked(new Random(4), 16, 128), [1, 3, 8, 9], { samples: 1, launches: 1 });
+  using product = kernels.load('w', randomPacked(new Random(4), 16, 128));
+  const { gpu, rows } = tune(kernels, [product], [1, 3, 8, 9], { samples: 1, launches: 1, most: 2 });
   assert.equal(gpu, 'simulator');
   assert.deepEqual(
     rows.map(({ tokens, n, k }) => [tokens, n, k]),
@@ -217,5 +220,10 @@ test('tuning measures each bucket once and names a candidate of the plan', () =>
       [16, 16, 128],
     ],
   );
-  for (const { kernel, microseconds } of rows) assert.ok(kernel !== '' && microseconds > 0);
+  assert.ok(kernels.programs <= 4, `${kernels.programs} programs`);
+  const measured = measuredBy([{ gpu, rows }]);
+  for (const m of [5, 16]) {
+    const plan = planMarlin(product.problem(m), device.facts, { measured });
+    assert.equal(plan.by, 'measurement');
+  }
 });

@@ -2,7 +2,7 @@
 // planner. Everything a caller can get wrong is refused before a launch. Knows no kernel.
 import { errors } from '../../base/errors.ts';
 import type { BoundLaunch, Device, DeviceBuffer } from '../../device/device.ts';
-import { type Epilogue, outputBytes } from './epilogue.ts';
+import { type Epilogue, outputBytes, outputChannels } from './epilogue.ts';
 import { type Candidate, type Loaded, type Problem, tilingText, type WeightShape } from './family.ts';
 import { packedBytes, rowTiles, STRIP_ROWS } from './layout.ts';
 import type { PackedMatrix } from './pack.ts';
@@ -146,10 +146,10 @@ export class MarlinProduct implements Disposable {
    */
   bind({ x, y, tokens, epilogue, workspace, candidate }: Call): BoundLaunch {
     const { kernels, weights, name, buffers } = this;
-    const chosen = candidate ?? kernels.plan(this.problem(tokens)).chosen;
+    const chosen = candidate ?? kernels.plan({ ...this.problem(tokens), gateUp: epilogue.gateUp ?? false }).chosen;
     this.checkEpilogue(epilogue);
     need(`x of ${name}`, x, tokens * weights.k * HALF_BYTES);
-    need(`y of ${name}`, y, tokens * weights.n * outputBytes(epilogue));
+    need(`y of ${name}`, y, tokens * outputChannels(epilogue, weights.n) * outputBytes(epilogue));
     if (workspace !== undefined) need(`the workspace of ${name}`, workspace, chosen.workspaceBytes);
     return kernels.kernelOf(chosen, weights, epilogue).bind(chosen.grid, {
       weights,

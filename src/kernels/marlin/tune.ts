@@ -1,55 +1,51 @@
 // Measures the candidates of a product on the device it is for. Knows neither kernels nor where results are kept (tuned.ts).
 import { median } from '../../base/stats.ts';
 import type { BoundLaunch, Device, DeviceBuffer } from '../../device/device.ts';
-import type { Candidate } from './family.ts';
-import { tilingText } from './family.ts';
-import type { MarlinKernels } from './op.ts';
-import { packedBytes } from './layout.ts';
-import type { PackedMatrix } from './pack.ts';
+import { type Candidate, tilingText, type WeightShape } from './family.ts';
+import type { MarlinKernels, MarlinProduct } from './op.ts';
 import { bucketOf, type TunedRow, type TunedTable } from './tuned.ts';
 
 export interface TuneOptions {
-  /** Candidates that are expected to take longer than this times the cheapest are left out. */
+  /** Candidates that are expected to take longer than this times the cheapest are left out, */
   readonly within?: number;
+  /** and so are those behind so many cheaper ones. */
+  readonly most?: number;
   readonly samples?: number;
   readonly launches?: number;
 }
 
-/** The best candidate for each number of tokens, measured with copies of the weights that rotate past the L2 cache. Errors: those of the device. */
+/**
+ * The best candidate for each number of tokens, measured. `products`: copies of one matrix, as many as it takes that they rotate past the L2 cache.
+ * Errors: those of the device.
+ */
 export function tune(
   kernels: MarlinKernels,
-  matrix: PackedMatrix,
+  products: readonly MarlinProduct[],
   tokenCounts: readonly number[],
-  { within = 3, samples = 7, launches = 50 }: TuneOptions = {},
+  { within = 3, most = 24, samples = 7, launches = 50 }: TuneOptions = {},
 ): TunedTable {
   const { device } = kernels;
+  const { weights } = products[0]!;
   using owned = new DisposableStack();
-  const copies = 1 + Math.ceil((2 * device.facts.l2Bytes) / packedBytes(matrix, matrix.scheme));
-  const products = Array.from({ length: Math.min(copies, launches) }, () => owned.use(kernels.load('tuned', matrix)));
-  const epilogue = { output: matrix.type, bias: false } as const;
+  const epilogue = { output: weights.type, bias: false } as const;
   const buckets = [...new Set(tokenCounts.map(bucketOf))];
-  const most = Math.max(...buckets);
   const allocate = (label: string, columns: number): DeviceBuffer => {
-    const buffer = owned.use(device.allocate(2 * most * columns, label));
+    const buffer = owned.use(device.allocate(2 * Math.max(...buckets) * columns, label));
     buffer.write(new Uint8Array(buffer.bytes));
     return buffer;
   };
-  const [x, y] = [allocate('x', matrix.k), allocate('y', matrix.n)];
+  const [x, y] = [allocate('x', weights.k), allocate('y', weights.n)];
   const rows = buckets.map((tokens): TunedRow => {
-    const { chosen, rejected } = kernels.plan({ ...matrix, m: tokens });
-    const candidates = [chosen, ...rejected];
-    const limit = within * Math.min(...candidates.map(({ cost }) => cost));
+    const { chosen, rejected } = kernels.plan({ ...weights, m: tokens });
+    const candidates = [chosen, ...rejected].toSorted((a, b) => a.cost - b.cost).slice(0, most);
     const measured = candidates
-      .filter(({ cost }) => cost <= limit)
+      .filter(({ cost }) => cost <= within * candidates[0]!.cost)
       .map((candidate) => {
         const bound = products.map((product) => product.bind({ x, y, tokens, epilogue, candidate }));
         return { candidate, microseconds: microsecondsOf(device, bound, launches, samples) };
       });
-    return rowOf(
-      matrix,
-      tokens,
-      measured.reduce((best, one) => (one.microseconds < best.microseconds ? one : best)),
-    );
+    const best = measured.reduce((least, one) => (one.microseconds < least.microseconds ? one : least));
+    return rowOf(weights, tokens, best);
   });
   return { gpu: device.name, rows };
 }
@@ -72,7 +68,7 @@ export function microsecondsOf(
 }
 
 function rowOf(
-  { n, k, scheme: { group, zeroPoints }, type }: PackedMatrix,
+  { n, k, scheme: { group, zeroPoints }, type }: WeightShape,
   tokens: number,
   { candidate, microseconds }: { readonly candidate: Candidate; readonly microseconds: number },
 ): TunedRow {
