@@ -108,11 +108,13 @@ export class WarpPlaces extends WarpRegisters {
   /** Which lanes of `wanted` have an aligned address from `base` up to `last` behind it; puts their offsets into `place`. */
   private lanesIn(address: Operand, base: number, last: number, low: number, wanted: number): number {
     const { at } = this.place;
+    // Buffers may begin unaligned, where they are slices of others.
+    const skew = base % (low + 1);
     let mask = 0;
     for (let left = wanted; left !== 0; left &= left - 1) {
       const lane = lowest(left);
       const offset = this.read(address, lane) - base;
-      if (offset < 0 || offset > last || (offset & low) !== 0) continue;
+      if (offset < 0 || offset > last || ((offset + skew) & low) !== 0) continue;
       at[lane] = offset;
       mask |= left & -left;
     }
@@ -171,12 +173,13 @@ export class WarpPlaces extends WarpRegisters {
       );
       return false;
     }
-    return this.aligned(instr, offset, alignment, lane);
+    return this.aligned(instr, at, alignment, lane, offset);
   }
 
-  protected aligned(instr: Instr, at: number, alignment: number, lane: number): boolean {
+  /** `offset` is what a finding tells: the byte within the buffer. */
+  protected aligned(instr: Instr, at: number, alignment: number, lane: number, offset: number = at): boolean {
     if (at % alignment === 0) return true;
-    const detail = `lane ${lane} accesses byte ${at}, which is no multiple of ${alignment}`;
+    const detail = `lane ${lane} accesses byte ${offset}, whose address is no multiple of ${alignment}`;
     this.findings.report('misaligned', instr.where, detail);
     return false;
   }

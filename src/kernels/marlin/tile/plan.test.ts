@@ -74,10 +74,9 @@ test('no tiling for rows that no bulk copy can take', () => {
   assert.throws(() => planTile(16, { n: 100, k: 1024 }, scheme, H200), /16 bytes/);
 });
 
-test('cycles of a block between measured tokens', () => {
-  assert.deepEqual(
-    [16, 24, 256].map((tokens) => blockCycles(tokens, 2)),
-    [98, 107.5, 512],
-  );
-  assert.ok(blockCycles(48, 4) > blockCycles(32, 4) && blockCycles(48, 4) < blockCycles(64, 4));
+test('cycles of a block: a share of its stage while tokens are few, the products alone when they are many', () => {
+  const cycles = (tokens: number, stageK: 128 | 256): number => blockCycles({ tokens, warpgroups: 2, stageK });
+  assert.ok(cycles(16, 256) < cycles(16, 128) && cycles(16, 128) < cycles(64, 128));
+  assert.equal(cycles(256, 256), cycles(256, 128));
+  assert.ok(blockCycles({ tokens: 16, warpgroups: 4, stageK: 128 }) < cycles(16, 128));
 });

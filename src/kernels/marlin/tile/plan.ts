@@ -28,47 +28,44 @@ export interface TilePlan {
 }
 
 /**
- * Measured on an H200 (f16, 9 operations for 8 weights): cycles in which a multiprocessor converts and multiplies a block of 64 rows x 64 k, by tokens,
- * with two and with four warpgroups. At 128 and 256 tokens it was the time of the products alone, 256 and 512; a tile of 128 has as many barriers and
- * copies for half the products, which costs about a tenth (assumed).
+ * Cycles in which a multiprocessor converts a block of 64 rows x 64 k and feeds it to the tensor cores: `fixed` and `perToken` with two and with four
+ * warpgroups, and the barriers and copies of a stage, which its blocks share. Fitted to an H100 (f16, groups of 128, 16 to 256 tokens; within 10%): blocks
+ * of 16 tokens took 188 cycles with two warpgroups, 176 with four and 153 with four and stages of 256.
  */
-const BLOCK_CYCLES: readonly (readonly [tokens: number, two: number, four: number])[] = [
-  [8, 95, 85],
-  [16, 98, 87],
-  [32, 117, 100],
-  [64, 152, 131],
-  [128, 280, 280],
-  [256, 512, 512],
-];
-/** The same: bytes a cycle from memory to a multiprocessor, all of them reading: 2112 in 121. */
+const CONVERT = { 2: { fixed: 90, perToken: 0.6 }, 4: { fixed: 120, perToken: 0.6 } } as const;
+const STAGE_CYCLES = 400;
+/** The products alone: 2 cycles for a block and a token, and a little more: 253 to 281 for 128, 510 for 256. */
+const PRODUCT = { fixed: 15, perToken: 2 } as const;
+/** Measured on an H200: bytes a cycle from memory to a multiprocessor, all of them reading: 2112 in 121. */
 const MEMORY_RATE = 2112 / 121;
 /** Bytes a cycle from the second-level cache to a multiprocessor. */
 const CACHE_RATE = 68;
-/** A launch: start, first bytes, end (2 us). */
-const FIXED_CYCLES = 4000;
-/** Reductions through distributed shared memory, for 128 rows: 2500 cycles at 16 tokens, 4200 at 64. */
-const EXCHANGE = { fixed: 1900, perToken: 36 } as const;
+/** A launch: start, first bytes, end (3 us). */
+const FIXED_CYCLES = 5200;
+/** Reductions through distributed shared memory, for 128 rows: 2500 cycles at 16 tokens, 4200 at 64. Four CTAs took 4.5 times as long as two. */
+const EXCHANGE = { fixed: 1900, perToken: 36, ofFour: 4.5 } as const;
 /** Not measured: a pass of 32 tokens takes about 100 cycles. */
 const STORE = { fixed: 500, perToken: 3 } as const;
-/** Shared tokens save cache traffic that nothing here counts; between equals they win. */
-const MULTICAST_GAIN = 0.995;
+/** CTAs that share their tokens wait for each other: of 16 pairs on an H100, 14 were slower so, by a quarter with up to 64 tokens. */
+const multicastLoss = (tokens: number): number => (tokens <= 64 ? 1.25 : tokens <= 128 ? 1.07 : 1.005);
 /** Multiprocessors of 132 that clusters of four reach. */
 const REACHED_BY_FOUR = 120 / 132;
 export const SHARED_BYTES: number = 227 * 1024;
 const MOST_STAGES = 8;
 /** Tokens of a tile that are tried, besides m itself. */
 const TOKENS = [16, 32, 48, 64, 96, 128, 160, 192, 224, 256] as const;
+const STAGE_K = [128, 256] as const;
 const BLOCK = 64;
 
-/** Cycles of a block, between the measured numbers of tokens in proportion. */
-export function blockCycles(tokens: number, warpgroups: 2 | 4): number {
-  const column = warpgroups === 2 ? 1 : 2;
-  const above = Math.max(
-    1,
-    BLOCK_CYCLES.findIndex(([known]) => known >= tokens),
-  );
-  const [low, high] = [BLOCK_CYCLES[above - 1]!, BLOCK_CYCLES[above]!];
-  return low[column] + ((high[column] - low[column]) * (tokens - low[0])) / (high[0] - low[0]);
+/** Cycles of a block: products and conversions overlap. */
+export function blockCycles({
+  tokens,
+  warpgroups,
+  stageK,
+}: Pick<TileTiling, 'tokens' | 'warpgroups' | 'stageK'>): number {
+  const { fixed, perToken } = CONVERT[warpgroups];
+  const blocks = (rowsOf({ warpgroups }) / BLOCK) * (stageK / BLOCK);
+  return Math.max(PRODUCT.fixed + PRODUCT.perToken * tokens, fixed + perToken * tokens + STAGE_CYCLES / blocks);
 }
 
 /** Errors: RangeError when no tiling can multiply the matrix, with the reason. */
@@ -108,8 +105,10 @@ function tilings(m: number, scheme: Scheme): TileTiling[] {
   ] as const;
   return tokenChoices.flatMap((tokens) =>
     ([4, 2] as const).flatMap((warpgroups) =>
-      clusters.map((cluster) =>
-        withStages({ warpgroups, tokens, stageK: 128, group: 16, once: m <= tokens, ...cluster }, scheme),
+      STAGE_K.flatMap((stageK) =>
+        clusters.map((cluster) =>
+          withStages({ warpgroups, tokens, stageK, group: 16, once: m <= tokens, ...cluster }, scheme),
+        ),
       ),
     ),
   );
@@ -136,7 +135,7 @@ function candidateOf(
   scheme: Scheme,
   multiprocessors: number,
 ): TileCandidate {
-  const { tokens, warpgroups, split, multicast } = tiling;
+  const { tokens, split, multicast } = tiling;
   const grid = tileGrid(m, size, tiling, multiprocessors);
   const tiles = tilesOfRows(size, tiling) * Math.ceil(m / tokens) * clusterOf(tiling);
   const reached = clusterOf(tiling) === 4 ? Math.floor(multiprocessors * REACHED_BY_FOUR) : multiprocessors;
@@ -145,11 +144,14 @@ function candidateOf(
   const rowBlocks = rowsOf(tiling) / BLOCK;
   const columnBlocks = Math.ceil(stagesOfK(size, tiling) / split) * (tiling.stageK / BLOCK);
   const blockBytes = ((BLOCK / STRIP_ROWS) * stripBytes(scheme) * BLOCK) / STRIP_K;
-  const arithmetic = rowBlocks * columnBlocks * blockCycles(tokens, warpgroups);
+  const arithmetic = rowBlocks * columnBlocks * blockCycles(tiling);
   const caches = (columnBlocks * (rowBlocks * blockBytes + tokens * 2 * BLOCK)) / CACHE_RATE;
-  const exchange = split === 1 ? 0 : (EXCHANGE.fixed + EXCHANGE.perToken * tokens) * (rowBlocks / 2);
+  const exchange =
+    split === 1
+      ? 0
+      : (EXCHANGE.fixed + EXCHANGE.perToken * tokens) * (rowBlocks / 2) * (split === 4 ? EXCHANGE.ofFour : 1);
   const tile = Math.max(arithmetic, caches) + exchange + STORE.fixed + STORE.perToken * tokens;
-  const computing = turns * tile * (multicast > 1 ? MULTICAST_GAIN : 1);
+  const computing = turns * tile * (multicast > 1 ? multicastLoss(tokens) : 1);
 
   const blocks = (Math.ceil(size.n / BLOCK) * Math.ceil(size.k / BLOCK)) / multiprocessors;
   const memory = (blocks * blockBytes) / MEMORY_RATE;

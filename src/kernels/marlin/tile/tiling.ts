@@ -44,7 +44,7 @@ const MOST_TOKENS: Readonly<Record<TileTiling['warpgroups'], number>> = { 2: 256
 
 export const threadsOf = ({ warpgroups }: TileTiling): number => WARPGROUP * (1 + warpgroups);
 export const clusterOf = ({ split, multicast }: TileTiling): number => split * multicast;
-export const rowsOf = ({ warpgroups }: TileTiling): number => WARPGROUP_ROWS * warpgroups;
+export const rowsOf = ({ warpgroups }: Pick<TileTiling, 'warpgroups'>): number => WARPGROUP_ROWS * warpgroups;
 /** Strips of 128 k that a strip of rows takes of a stage. */
 export const depthOf = ({ stageK }: TileTiling): number => stageK / STRIP_K;
 
