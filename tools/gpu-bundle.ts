@@ -30,7 +30,8 @@ for (const name of closure(Object.keys(dependencies)))
   });
 // koffi's binaries lie beside it.
 cpSync('node_modules/@koromix', join(target, 'node_modules', '@koromix'), { recursive: true });
-cpSync('models', join(target, 'models'), { recursive: true });
+// Where the checkout travels along, its models need not travel twice.
+if (!process.argv.includes('--without-models')) cpSync('models', join(target, 'models'), { recursive: true });
 writeFileSync(join(target, 'COMMIT'), commit() ?? 'unknown');
 writeFileSync(join(target, 'package.json'), `${JSON.stringify({ type: 'module', version })}\n`);
 writeFileSync(
@@ -46,6 +47,7 @@ if [ ! -x ./node ]; then
   python3 -c "import lzma, shutil; shutil.copyfileobj(lzma.open('node.xz'), open('node.part', 'wb'))"
   chmod +x node.part && mv node.part node
 fi
+[ -e models ] || ln -s ../models models
 case "\${1:-}" in
   test) shift; exec ./node test/gpu/main.ts "$@" ;;
   bench) shift; exec ./node bench/gpu/main.ts "$@" ;;
