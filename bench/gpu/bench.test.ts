@@ -7,7 +7,7 @@ import { measureDecode } from './decode.ts';
 import { launchCosts } from './launch-cost.ts';
 import { commit } from '../../src/bench/machine.ts';
 import { measureProduct, setCount } from './product.ts';
-import { w16 } from './synthetic.ts';
+import { kinds } from './synthetic.ts';
 import { type Contender, variants } from './variants.ts';
 
 const shape = { m: 128, n: 128, k: 64 };
@@ -96,12 +96,13 @@ test('a network of random weights reads and draws', () => {
     headDim: 32,
     vocabSize: 61,
   };
-  const device = new SimulatedDevice({ facts: { memoryBytes: 2 ** 20 } });
-  const { decode, prefill, bytesPerSecond, copyBytesPerSecond } = measureDecode(device, shape, w16, {
-    context: 20,
-    prefillTokens: 10,
-    steps: 2,
-    maxTokens: 8,
-  });
-  assert.ok([decode, prefill, bytesPerSecond, copyBytesPerSecond].every((value) => value > 0));
+  const few = { context: 20, prefillTokens: 10, steps: 2, maxTokens: 8 };
+  for (const kind of kinds) {
+    const device = new SimulatedDevice({ facts: { memoryBytes: 2 ** 24 } });
+    const { decode, prefill, bytesPerSecond, copyBytesPerSecond } = measureDecode(device, shape, kind, few);
+    assert.ok(
+      [decode, prefill, bytesPerSecond, copyBytesPerSecond].every((value) => value > 0),
+      kind.name,
+    );
+  }
 });

@@ -1,8 +1,11 @@
 // Networks of real models' shapes with random weights that are made on the device: their speed is that of the real ones, and nothing is downloaded.
 import { Random } from '../../src/base/random.ts';
+import { fillRepeated, stripBlock } from '../../src/bench/data.ts';
 import type { Device, DeviceBuffer } from '../../src/device/device.ts';
 import type { ModelConfig } from '../../src/formats/config.ts';
-import { Dense16, type DeviceLinear, type LinearHost, paddedRows } from '../../src/model/gpu/linear.ts';
+import type { WeightShape } from '../../src/kernels/marlin/family.ts';
+import { packedBytes, rowTiles, type Scheme, STRIP_ROWS } from '../../src/kernels/marlin/layout.ts';
+import { Dense16, type DeviceLinear, type LinearHost, Packed4, paddedRows } from '../../src/model/gpu/linear.ts';
 import { type GpuKinds, GpuOps } from '../../src/model/gpu/ops.ts';
 import { Llama } from '../../src/model/llama.ts';
 import type { MatrixSource, WeightSource } from '../../src/model/weights.ts';
@@ -55,7 +58,25 @@ export const w16: SyntheticKind = {
   bytes: (rows, columns) => 2 * rows * columns,
 };
 
-export const kinds: readonly SyntheticKind[] = [w16];
+const scheme: Scheme = { group: 128, zeroPoints: false };
+
+export const w4: SyntheticKind = {
+  name: '4-bit',
+  load: (host, rows, columns) => {
+    const weights: WeightShape = { n: paddedRows(rows), k: columns, scheme, type: 'f16' };
+    const strips = host.allocate(packedBytes(weights, scheme), 'random weights');
+    fillRepeated(host.device, strips, stripBlock(new Random(columns), weights));
+    const factors = new Float32Array(STRIP_ROWS * rowTiles(weights));
+    // Scales lie around 1.5 * 2^14, codes 5 from their zero: weights of a deviation of about 1 / sqrt(columns).
+    factors.fill(1 / (7 * 2 ** 14 * Math.sqrt(columns)));
+    const onDevice = host.allocate(factors.byteLength, 'scale factors');
+    onDevice.write(factors);
+    return new Packed4(host, 'random weights', weights, { strips, factors: onDevice });
+  },
+  bytes: (rows, columns) => packedBytes({ n: rows, k: columns }, scheme),
+};
+
+export const kinds: readonly SyntheticKind[] = [w16, w4];
 
 /** Normal weights of a deviation that keeps activations in range: a block from the host, copied on by the device. */
 function fill(device: Device, target: DeviceBuffer, columns: number): void {

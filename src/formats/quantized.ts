@@ -58,3 +58,31 @@ export function dequantize(matrix: QuantizedMatrix): Float32Array {
   }
   return weights;
 }
+
+/** The rows of several matrices as one, then `empty` rows of weights that are 0; null where they differ in columns, groups, zero points or scales' type. */
+export function stack(matrices: readonly QuantizedMatrix[], empty = 0): QuantizedMatrix | null {
+  const [first] = matrices;
+  if (first === undefined) return null;
+  const { columns, group, scaleDtype, zeroPoints } = first;
+  const alike = matrices.every(
+    (other) =>
+      other.columns === columns &&
+      other.group === group &&
+      other.scaleDtype === scaleDtype &&
+      (other.zeroPoints === null) === (zeroPoints === null),
+  );
+  if (!alike) return null;
+  if (matrices.length === 1 && empty === 0) return first;
+  const rows = matrices.reduce((sum, matrix) => sum + matrix.rows, empty);
+  const packed = new Uint32Array(rows * Math.ceil(columns / 8));
+  const scales = new Uint16Array(rows * (columns / group));
+  const zeros = zeroPoints === null ? null : new Uint8Array(scales.length);
+  let row = 0;
+  for (const matrix of matrices) {
+    packed.set(matrix.packed, row * Math.ceil(columns / 8));
+    scales.set(matrix.scales, row * (columns / group));
+    if (matrix.zeroPoints !== null) zeros?.set(matrix.zeroPoints, row * (columns / group));
+    row += matrix.rows;
+  }
+  return { rows, columns, group, packed, scales, scaleDtype, zeroPoints: zeros };
+}

@@ -39,6 +39,8 @@ export class MarlinKernels implements Disposable {
   readonly device: Device;
   private readonly options: PlanOptions;
   private readonly loaded = new Map<string, Loaded>();
+  /** A plan takes a millisecond: hundreds of candidates are weighed. */
+  private readonly plans = new Map<string, Plan>();
   /** Launches and graphs may hold any of them; the last is the largest. */
   private readonly workspaces: DeviceBuffer[] = [];
 
@@ -49,7 +51,11 @@ export class MarlinKernels implements Disposable {
   }
 
   plan(problem: Problem): Plan {
-    return planMarlin(problem, this.device.facts, this.options);
+    const { m, n, k, scheme, type, gateUp = false } = problem;
+    const key = JSON.stringify([m, n, k, scheme, type, gateUp]);
+    const plan = this.plans.get(key) ?? planMarlin(problem, this.device.facts, this.options);
+    this.plans.set(key, plan);
+    return plan;
   }
 
   /** Uploads a matrix. `bias`: [n], added where a call's epilogue says so. Errors: 'packed-matrix-invalid', 'bias-invalid', those of `allocate`. */

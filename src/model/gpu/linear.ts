@@ -1,11 +1,14 @@
-// The products of a network's matrices, one interface for every kind of weights. To bring another kernel in, implement DeviceLinear and choose it in
-// `loadLinear`; nothing else knows how a matrix lies on the device.
+// The products of a network's matrices, one interface for every kind of weights: 16-bit ones by rows, 4-bit ones packed. To bring another kind in,
+// implement DeviceLinear and choose it in `loadLinear`; nothing else knows how a matrix lies on the device.
 import { bf16ToNumber, encodeF16, numberToF16 } from '../../base/f16.ts';
 import { errors } from '../../base/errors.ts';
 import type { BoundLaunch, Device, DeviceBuffer } from '../../device/device.ts';
-import { dequantize } from '../../formats/quantized.ts';
+import { dequantize, stack } from '../../formats/quantized.ts';
 import { STREAMED_TOKENS, streamedGrid, tiledGrid } from '../../kernels/dense16/linear.ts';
 import type { Epilogue } from '../../kernels/marlin/epilogue.ts';
+import type { WeightShape } from '../../kernels/marlin/family.ts';
+import type { MarlinKernels, ProductBuffers } from '../../kernels/marlin/op.ts';
+import { pack, packedGroup } from '../../kernels/marlin/pack.ts';
 import type { MatrixSource } from '../weights.ts';
 import type { Programs } from './programs.ts';
 
@@ -16,7 +19,7 @@ export interface LinearCall {
   readonly y: DeviceBuffer;
   readonly tokens: number;
   readonly output: Epilogue['output'];
-  /** [rows] f32 */
+  /** [rows padded to BIAS_MULTIPLE] f32 */
   readonly bias: DeviceBuffer | null;
 }
 
@@ -34,24 +37,56 @@ export interface DeviceLinear {
 /** Rows of activations are as long, so that they are loaded 16 bytes at a time. */
 export const ROWS_MULTIPLE = 8;
 
+/** Vectors are as long, so that 4-bit kernels can read a bias in whole strips of rows. */
+export const BIAS_MULTIPLE = 16;
+
 export const paddedRows = (rows: number): number => ROWS_MULTIPLE * Math.ceil(rows / ROWS_MULTIPLE);
 
 /** What a matrix needs of the device. */
 export interface LinearHost {
   readonly device: Device;
   readonly programs: Programs;
+  readonly marlin: MarlinKernels;
   /** Whether launches overlap. */
   readonly overlap: boolean;
   allocate(bytes: number, label: string): DeviceBuffer;
 }
 
 /**
- * One matrix of all the sources' rows. 16-bit weights are kept as f16; 4-bit ones become f16 on the way: code times scale, rounded once.
- * Errors: 'columns-unsupported', 'weight-not-finite', 'weight-overflow', and those of the device.
+ * One matrix of all the sources' rows. 16-bit weights are kept as f16, 4-bit ones as they are; but where sources differ in their quantization, or have
+ * groups that cannot be packed, they become f16 on the way: code times scale, rounded once.
+ * Errors: 'columns-unsupported', 'weight-not-finite', 'weight-overflow', 'scale-not-finite', and those of the device.
  */
 export function loadLinear(host: LinearHost, sources: readonly MatrixSource[]): DeviceLinear {
   const { columns, name } = sources[0]!;
   if (columns % ROWS_MULTIPLE !== 0) throw errors.columnsUnsupported(name, columns);
+  return loadPacked(host, sources) ?? loadDense(host, sources);
+}
+
+/** Null where it cannot be. */
+function loadPacked(host: LinearHost, sources: readonly MatrixSource[]): DeviceLinear | null {
+  if (!sources.every((source) => source.kind === 'w4')) return null;
+  const name = sources.map((source) => source.name).join(', ');
+  const rows = sources.reduce((sum, source) => sum + source.rows, 0);
+  const matrix = stack(
+    sources.map((source) => source.read()),
+    paddedRows(rows) - rows,
+  );
+  if (matrix === null || packedGroup(matrix.group, matrix.columns) === null) return null;
+  const { strips, factors, ...weights } = pack(name, matrix, 'f16');
+  const upload = (what: string, data: ArrayBufferView): DeviceBuffer => {
+    const buffer = host.allocate(data.byteLength, `${what} of ${name}`);
+    buffer.write(data);
+    return buffer;
+  };
+  return new Packed4(host, name, weights, {
+    strips: upload('weights', strips),
+    factors: upload('scale factors', factors),
+  });
+}
+
+function loadDense(host: LinearHost, sources: readonly MatrixSource[]): DeviceLinear {
+  const { columns, name } = sources[0]!;
   const own = sources.reduce((sum, source) => sum + source.rows, 0);
   const rows = paddedRows(own);
   const weights = host.allocate(2 * rows * columns, name);
@@ -62,6 +97,31 @@ export function loadLinear(host: LinearHost, sources: readonly MatrixSource[]): 
   }
   if (rows > own) weights.slice(2 * own * columns).write(new Uint16Array((rows - own) * columns));
   return new Dense16(host, weights, rows, columns);
+}
+
+/** 4-bit weights in strips. */
+export class Packed4 implements DeviceLinear {
+  readonly rows: number;
+  readonly columns: number;
+  readonly table = null;
+  private readonly host: LinearHost;
+  private readonly name: string;
+  private readonly weights: WeightShape;
+  private readonly buffers: Omit<ProductBuffers, 'bias'>;
+
+  constructor(host: LinearHost, name: string, weights: WeightShape, buffers: Omit<ProductBuffers, 'bias'>) {
+    this.host = host;
+    this.name = name;
+    this.weights = weights;
+    this.buffers = buffers;
+    this.rows = weights.n;
+    this.columns = weights.k;
+  }
+
+  bind({ x, y, tokens, output, bias }: LinearCall): BoundLaunch {
+    const product = this.host.marlin.over(this.name, this.weights, { ...this.buffers, bias });
+    return product.bind({ x, y, tokens, epilogue: { output, bias: bias !== null } });
+  }
 }
 
 /** 16-bit weights, by rows. */

@@ -164,7 +164,17 @@ describe('memory is planned before it is taken', () => {
     assert.throws(() => checkMemory(config, 1, 16, 1000), { code: 'model-too-large', fix: /smaller model/ });
   });
 
-  test('the plan is what is allocated', () => {
+  test('the plan is what is allocated, of 4-bit weights too', async () => {
+    const folder = join(root, 'w4-planned');
+    const wide = tiny(1, { hidden_size: 128, intermediate_size: 512 });
+    await quantizeCheckpoint({ input: wide, output: folder, group: 32, clip: 'none' });
+    const [narrow, full] = [folder, wide].map((one) => planMemory(readModelConfig(one), 16).weights);
+    // The tables stay: 2 x 61 x 128 numbers.
+    assert.ok(narrow! < 0.4 * full!, `${narrow} bytes of ${full}`);
+    for (const one of [tiny(1), folder]) checkAllocated(one);
+  });
+
+  function checkAllocated(folder: string): void {
     using device = new SimulatedDevice();
     let allocated = 0;
     const allocate = device.allocate.bind(device);
@@ -172,12 +182,12 @@ describe('memory is planned before it is taken', () => {
       allocated += bytes;
       return allocate(bytes, label);
     };
-    using model = openModelOn(device, tiny(1), { context: 300 });
+    using model = openModelOn(device, folder, { context: 300 });
     const { weights, cachePerPosition, activations } = planMemory(model.config, model.stepTokens);
     const planned = weights + 300 * cachePerPosition + activations;
     // Small buffers are part of what is spared besides.
     assert.ok(Math.abs(allocated - planned) < 2 ** 17, `${allocated} bytes, planned ${planned}`);
-  });
+  }
 
   test('weights that f16 cannot hold are refused by name', () => {
     const { config: json, tensors } = tinyModel(1, { torch_dtype: 'bfloat16' });

@@ -6,13 +6,14 @@ import { siluColumns } from '../../kernels/activation/kernel.ts';
 import { decodeGrid, type DecodeShape, decodeSplits, partialBytes } from '../../kernels/attention/decode.ts';
 import { prefillTiles } from '../../kernels/attention/prefill.ts';
 import { embedColumns } from '../../kernels/embedding/kernel.ts';
+import { MarlinKernels } from '../../kernels/marlin/op.ts';
 import { ropeColumns } from '../../kernels/rope/kernel.ts';
 import { DRAW_WORDS, drawWords, NO_TOKEN } from '../../kernels/sampling/kernel.ts';
 import { STATE_IDS, STATE_POSITION, STATE_TOKENS } from '../../kernels/vectors.ts';
 import { has } from '../../ptx/builder.ts';
 import type { CacheShape, Drawing, Ops, Precision } from '../ops.ts';
 import type { MatrixSource } from '../weights.ts';
-import { type DeviceLinear, type LinearHost, loadLinear, paddedRows } from './linear.ts';
+import { BIAS_MULTIPLE, type DeviceLinear, type LinearHost, loadLinear, paddedRows } from './linear.ts';
 import { type Programs, programsOn } from './programs.ts';
 
 /** [tokens, width padded to 8] */
@@ -74,6 +75,7 @@ export class GpuOps implements Ops<GpuKinds> {
     this.host = {
       device: gpu,
       programs: this.programs,
+      marlin: this.owned.use(new MarlinKernels(gpu)),
       overlap: this.overlap,
       allocate: (bytes, label) => this.allocate(bytes, label),
     };
@@ -97,7 +99,7 @@ export class GpuOps implements Ops<GpuKinds> {
   }
 
   vector(values: Float32Array): DeviceBuffer {
-    const padded = new Float32Array(paddedRows(values.length));
+    const padded = new Float32Array(BIAS_MULTIPLE * Math.ceil(values.length / BIAS_MULTIPLE));
     padded.set(values);
     const buffer = this.allocate(padded.byteLength, 'a norm or bias');
     buffer.write(padded);
