@@ -32,6 +32,7 @@ export interface Problem extends WeightShape {
 /** What a launch works on. */
 export interface Operands {
   readonly weights: WeightShape;
+  /** Kernels may read weights while those ahead in the stream still run: no kernel under way may be writing them. */
   readonly strips: DeviceBuffer;
   /** f32, [n padded to 16]. */
   readonly factors: DeviceBuffer;

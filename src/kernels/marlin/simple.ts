@@ -140,8 +140,9 @@ function storeTile(k: K, p: Params<SimpleParams>, total: FragC, n: number, epilo
   }
 }
 
-/** A warp waits for each strip: about this long, and at most 32 of these CTAs live on a multiprocessor. */
-const STRIP_MICROSECONDS = 1.2;
+/** A warp waits for each strip: this long when all want memory at once (assumed, on the high side: it is for where nothing else runs). At most 32 of
+ * these CTAs live on a multiprocessor. */
+const STRIP_MICROSECONDS = 3;
 const CTAS_OF_MULTIPROCESSOR = 32;
 
 export const simpleFamily: Family = {

@@ -22,13 +22,17 @@ export const streamFamily: Family = {
         cost,
         workspaceBytes: 0,
         build: (epilogue) =>
-          runnable(stream({ n, k }, tiling, { type, scheme, epilogue }), ({ strips, factors, bias, x, y, tokens }) => ({
-            x: { buffer: x, rows: tokens, columns: k },
-            strips,
-            factors,
-            bias,
-            y,
-            m: tokens,
-          })),
+          runnable(
+            stream({ n, k }, tiling, { type, scheme, epilogue, overlap: true }),
+            ({ strips, factors, bias, x, y, tokens }) => ({
+              x: { buffer: x, rows: tokens, columns: k },
+              strips,
+              factors,
+              bias,
+              y,
+              m: tokens,
+            }),
+            { overlap: true },
+          ),
       })),
 };

@@ -21,7 +21,7 @@ export const tileFamily: Family = {
         workspaceBytes: 0,
         build: (epilogue) =>
           runnable(
-            marlinTile({ size: { n, k }, format: { type, scheme }, tiling, epilogue }),
+            marlinTile({ size: { n, k }, format: { type, scheme }, tiling, epilogue, overlap: true }),
             ({ strips, factors, bias, x, y, tokens }) => ({
               W: strips,
               X: { buffer: x, rows: tokens, columns: k },
@@ -30,6 +30,7 @@ export const tileFamily: Family = {
               Y: y,
               m: tokens,
             }),
+            { overlap: true },
           ),
       })),
 };

@@ -46,12 +46,14 @@ export interface TileOptions {
   readonly format: Format;
   readonly tiling: TileTiling;
   readonly epilogue: Epilogue;
+  /** The kernel gets ready before the one ahead in the stream has ended (programmatic dependent launch). Default false. */
+  readonly overlap?: boolean;
 }
 
 const WARPS = WARPGROUP / 32;
 
 /** The program for one matrix, any m. n and k are multiples of 8. Errors: RangeError with the reason of `tilingRefusal`. The grid is `tileGrid`. */
-export function marlinTile({ size, format, tiling, epilogue }: TileOptions): Program<TileParams> {
+export function marlinTile({ size, format, tiling, epilogue, overlap = false }: TileOptions): Program<TileParams> {
   const refusal = tilingRefusal(size, tiling);
   if (refusal !== null) throw new RangeError(refusal);
   const { warpgroups, tokens, stages: slots, stageK, split, multicast, group } = tiling;
@@ -95,6 +97,10 @@ export function marlinTile({ size, format, tiling, epilogue }: TileOptions): Pro
     });
     if (cluster > 1) k.clusterSync();
     else k.barSync();
+    if (overlap) {
+      k.griddepcontrolLaunchDependents();
+      k.griddepcontrolWait();
+    }
 
     const rank = cluster === 1 ? u32(0) : k.clusterRank;
     /** Which of the CTAs with the same tokens, and which part of k. */

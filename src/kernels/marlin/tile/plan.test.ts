@@ -8,31 +8,32 @@ import { blockCycles, planTile } from './plan.ts';
 const H200 = 132;
 const scheme: Scheme = { group: 128, zeroPoints: false };
 
-test('wide layers keep all k in a CTA of four warpgroups, narrow ones share it, many tokens take the widest tile', () => {
-  for (const [k, n, m, warpgroups, tokens, split, grid] of [
-    [4096, 28_672, 16, 4, 16, 1, 112],
-    [4096, 28_672, 64, 4, 64, 1, 112],
-    [8192, 57_344, 16, 4, 16, 1, 132],
-    [4096, 4096, 16, 2, 16, 2, 64],
-    [8192, 8192, 16, 2, 16, 2, 128],
-    [8192, 8192, 64, 2, 64, 2, 128],
-    [28_672, 8192, 64, 2, 64, 2, 128],
-    [8192, 8192, 1024, 2, 256, 1, 132],
-    [8192, 57_344, 4096, 2, 256, 1, 132],
-    [4096, 4096, 4096, 2, 256, 1, 132],
+test('wide layers keep all k in a CTA, narrow ones share it; stages are long while tokens are few, tiles wide when they are many', () => {
+  for (const [k, n, m, tokens, stageK, split, grid] of [
+    [4096, 28_672, 16, 16, 256, 1, 132],
+    [4096, 28_672, 64, 64, 256, 1, 132],
+    [8192, 57_344, 16, 16, 256, 1, 132],
+    [4096, 4096, 16, 16, 256, 2, 64],
+    [8192, 8192, 16, 16, 256, 2, 128],
+    [8192, 8192, 64, 64, 256, 2, 128],
+    [8192, 8192, 128, 128, 128, 2, 128],
+    [28_672, 8192, 64, 64, 256, 2, 128],
+    [8192, 8192, 1024, 256, 128, 1, 132],
+    [8192, 57_344, 4096, 256, 128, 1, 132],
+    [4096, 4096, 4096, 256, 128, 1, 132],
   ] as const) {
     const { chosen } = planTile(m, { n, k }, scheme, H200);
     const { tiling } = chosen;
     assert.deepEqual(
-      [tiling.warpgroups, tiling.tokens, tiling.split, chosen.grid],
-      [warpgroups, tokens, split, grid],
+      [tiling.tokens, tiling.stageK, tiling.split, chosen.grid],
+      [tokens, stageK, split, grid],
       `${m} tokens, ${k} x ${n}`,
     );
   }
 });
 
-test('says what limits: memory where tokens are few and weights many, arithmetic where they are not', () => {
-  assert.equal(planTile(16, { n: 57_344, k: 8192 }, scheme, H200).chosen.limit, 'memory');
+test('says what limits: memory where tokens are few and scales many, arithmetic where tokens are many', () => {
+  assert.equal(planTile(16, { n: 57_344, k: 8192 }, { group: 32, zeroPoints: true }, H200).chosen.limit, 'memory');
   assert.equal(planTile(4096, { n: 57_344, k: 8192 }, scheme, H200).chosen.limit, 'arithmetic');
 });
 

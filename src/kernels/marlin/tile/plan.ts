@@ -36,8 +36,10 @@ const CONVERT = { 2: { fixed: 90, perToken: 0.6 }, 4: { fixed: 120, perToken: 0.
 const STAGE_CYCLES = 400;
 /** The products alone: 2 cycles for a block and a token, and a little more: 253 to 281 for 128, 510 for 256. */
 const PRODUCT = { fixed: 15, perToken: 2 } as const;
-/** Measured on an H200: bytes a cycle from memory to a multiprocessor, all of them reading: 2112 in 121. */
-const MEMORY_RATE = 2112 / 121;
+/** The same: bytes a cycle from memory to a multiprocessor, all of them reading: 3.0 TB/s. An H200 has a third more. */
+const MEMORY_RATE = 13;
+/** A cluster that follows another on the same multiprocessors fills its ring anew (assumed). */
+const RESTART_CYCLES = 1500;
 /** Bytes a cycle from the second-level cache to a multiprocessor. */
 const CACHE_RATE = 68;
 /** A launch: start, first bytes, end (3 us). */
@@ -151,7 +153,8 @@ function candidateOf(
       ? 0
       : (EXCHANGE.fixed + EXCHANGE.perToken * tokens) * (rowBlocks / 2) * (split === 4 ? EXCHANGE.ofFour : 1);
   const tile = Math.max(arithmetic, caches) + exchange + STORE.fixed + STORE.perToken * tokens;
-  const computing = turns * tile * (multicast > 1 ? multicastLoss(tokens) : 1);
+  const restarts = split === 1 ? 0 : (turns - 1) * RESTART_CYCLES;
+  const computing = restarts + turns * tile * (multicast > 1 ? multicastLoss(tokens) : 1);
 
   const blocks = (Math.ceil(size.n / BLOCK) * Math.ceil(size.k / BLOCK)) / multiprocessors;
   const memory = (blocks * blockBytes) / MEMORY_RATE;
