@@ -71,7 +71,7 @@ async function run(flags: TuneFlags, output: Output, signal: AbortSignal): Promi
   if (kept !== null) output.text(`\nKept in ${kept}\n`);
   if (flags.output !== undefined) {
     const file = join(flags.output, fileName(device.name));
-    writeWhole(file, `${JSON.stringify(result, null, 1)}\n`);
+    writeWhole(file, `${JSON.stringify(result, null, 2)}\n`);
     output.text(`Written to ${file}\n`);
   }
   return { ...result, kept };

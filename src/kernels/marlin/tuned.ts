@@ -107,7 +107,7 @@ export function keepTable(table: TunedTable, folder: string | null = userFolder(
   const temporary = `${file}.${randomUUID()}.tmp`;
   try {
     mkdirSync(folder, { recursive: true });
-    writeFileSync(temporary, `${JSON.stringify(merged(readTable(folder, table.gpu), table), null, 1)}\n`, {
+    writeFileSync(temporary, `${JSON.stringify(merged(readTable(folder, table.gpu), table), null, 2)}\n`, {
       flag: 'wx',
     });
     renameSync(temporary, file);
