@@ -2,6 +2,7 @@
 import type { Global } from '../../ptx/pointers.ts';
 import type { K } from '../../ptx/trace.ts';
 import { type F32, pairOfBf16, pairOfHalves, type U32 } from '../../ptx/values.ts';
+import { STRIP_ROWS } from './layout.ts';
 
 export interface Epilogue {
   /** 'add-f32': added to the f32 that stand in y, as a residual is. */
@@ -14,6 +15,10 @@ export interface Epilogue {
    */
   readonly gateUp?: boolean;
 }
+
+/** Why gates of n rows cannot be multiplied; null when they can. */
+export const gatesRefusal = ({ gateUp = false }: Pick<Epilogue, 'gateUp'>, n: number): string | null =>
+  gateUp && n % STRIP_ROWS !== 0 ? `${n} rows of gates and what they gate are no whole strips of ${STRIP_ROWS}` : null;
 
 /** Channels of y: n, or half of it. */
 export const outputChannels = ({ gateUp = false }: Pick<Epilogue, 'gateUp'>, n: number): number => (gateUp ? n / 2 : n);

@@ -6,7 +6,7 @@ import type { Global } from '../../../ptx/pointers.ts';
 import type { Program } from '../../../ptx/program.ts';
 import type { K } from '../../../ptx/trace.ts';
 import { f32, type F32, type Int, type U32, u32 } from '../../../ptx/values.ts';
-import { type Epilogue, epilogueName, outputChannels, silu, store } from '../epilogue.ts';
+import { type Epilogue, epilogueName, gatesRefusal, outputChannels, silu, store } from '../epilogue.ts';
 import { type MatrixSize, type Scheme, STRIP_ROWS } from '../layout.ts';
 import type { HalfType } from '../pack.ts';
 import { type Arithmetic, bf16Arithmetic, f16Arithmetic } from './arithmetic.ts';
@@ -62,8 +62,8 @@ const nameOf = ({ size: { n, k }, scheme, type, tiling, epilogue, ctas }: Ampere
 /** The program for one matrix and any number of tokens. Errors: RangeError for fewer than 2 stages, or gates in rows that are no whole strips. */
 export function ampere(of: Ampere): Program<AmpereParams> {
   if (of.tiling.stages < 2) throw new RangeError(`a ring of ${of.tiling.stages} stages: at least 2`);
-  if (of.epilogue.gateUp === true && of.size.n % STRIP_ROWS !== 0)
-    throw new RangeError(`${of.size.n} rows of gates and what they gate are no whole strips of ${STRIP_ROWS}`);
+  const gates = gatesRefusal(of.epilogue, of.size.n);
+  if (gates !== null) throw new RangeError(gates);
   return of.type === 'f16' ? build(of, f16Arithmetic) : build(of, bf16Arithmetic);
 }
 

@@ -5,7 +5,8 @@ import { relativeError } from '../../../base/stats.ts';
 import { type Entry, entry, type Example, example } from '../../entry.ts';
 import { randomCoded, type CodedOptions } from '../coded.ts';
 import { type HalfType, pack, schemeOf } from '../pack.ts';
-import { marlinReference } from '../reference.ts';
+import { type Epilogue, outputChannels } from '../epilogue.ts';
+import { epilogueReference, marlinReference } from '../reference.ts';
 import { stream, streamGrid, type StreamTiling } from './kernel.ts';
 
 export const streamEntry: Entry = entry({
@@ -30,18 +31,32 @@ export const streamEntry: Entry = entry({
       1,
       'bf16',
     ),
+    streamExample(
+      { rows: 48, columns: 256, group: 128 },
+      { tokens: 8, strips: 2, rowWarps: 1, depthWarps: 2, stages: 2 },
+      3,
+      'f16',
+      { gateUp: true },
+    ),
   ],
 });
 
 /** Relative error: f16 output rounds by up to 2^-11, bf16 by 2^-8; the sums themselves are good to 1e-6. */
 export const BOUND: Readonly<Record<HalfType, number>> = { f16: 1e-3, bf16: 8e-3 };
 
-export function streamExample(coded: CodedOptions, tiling: StreamTiling, m: number, type: HalfType): Example {
+export function streamExample(
+  coded: CodedOptions,
+  tiling: StreamTiling,
+  m: number,
+  type: HalfType,
+  { gateUp = false }: Pick<Epilogue, 'gateUp'> = {},
+): Example {
   const { rows: n, columns: k, group = k, zeroPoints = false } = coded;
   const scheme = schemeOf('w', { group, columns: k, asymmetric: zeroPoints });
-  const epilogue = { output: type, bias: true } as const;
+  const epilogue = { output: type, bias: true, gateUp } as const;
+  const channels = outputChannels(epilogue, n);
   return example({
-    name: `${m}x${n}x${k}-${type}`,
+    name: `${m}x${n}x${k}-${type}${gateUp ? '-gates' : ''}`,
     program: stream({ n, k }, tiling, { type, scheme, epilogue }),
     grid: [streamGrid({ n, k }, tiling)],
     args: (seed) => {
@@ -53,14 +68,13 @@ export function streamExample(coded: CodedOptions, tiling: StreamTiling, m: numb
         strips: packed.strips,
         factors: packed.factors,
         bias: random.fillNormal(new Float32Array(n)),
-        y: halves(type, m * n, () => Number.NaN),
+        y: halves(type, m * channels, () => Number.NaN),
         m,
       };
     },
     check: ({ x, y, bias, strips, factors }) => {
-      const reference = marlinReference(numbers(type, x.data), m, { n, k, scheme, type, strips, factors }).map(
-        (sum, i) => sum + bias[i % n]!,
-      );
+      const sums = marlinReference(numbers(type, x.data), m, { n, k, scheme, type, strips, factors });
+      const reference = epilogueReference(sums, { epilogue, n, bias, before: [] });
       return { error: relativeError(numbers(type, y), reference), bound: BOUND[type] };
     },
   });

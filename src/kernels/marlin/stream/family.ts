@@ -11,7 +11,6 @@ export const streamFamily: Family = {
   name: 'stream',
   needs: 'sm_90',
   tokens: [1, MOST_TOKENS],
-  refusal: ({ gateUp = false }) => (gateUp ? 'it does not multiply gates' : null),
   candidates: ({ m, n, k, scheme, type }, { multiprocessors }) =>
     streamCandidates({ n, k }, scheme, m, multiprocessors)
       .slice(0, MOST_CANDIDATES)

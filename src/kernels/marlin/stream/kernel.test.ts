@@ -14,10 +14,11 @@ import { streamExample } from './entry.ts';
 test('any shape, group, type and number of tokens, on any tiling', () => {
   const seed = Math.floor(Math.random() * 2 ** 32);
   const random = new Random(seed);
-  for (let run = 0; run < 12; run++) {
+  for (let run = 0; run < 16; run++) {
     const group = ([32, 64, 128] as const)[random.integer(3)]!;
+    const gateUp = random.integer(3) === 0;
     const coded = {
-      rows: 8 * (1 + random.integer(12)) + random.integer(8),
+      rows: gateUp ? 16 * (1 + random.integer(6)) : 8 * (1 + random.integer(12)) + random.integer(8),
       columns: group * (1 + random.integer(8)),
       group,
       zeroPoints: random.integer(2) === 0,
@@ -32,8 +33,8 @@ test('any shape, group, type and number of tokens, on any tiling', () => {
     };
     const m = 1 + random.integer(tokens);
     const type = random.integer(2) === 0 ? 'f16' : 'bf16';
-    const { findings, error, bound } = simulateExample(streamExample(coded, tiling, m, type), seed + run);
-    const what = JSON.stringify({ coded, tiling, m, type, seed, run });
+    const { findings, error, bound } = simulateExample(streamExample(coded, tiling, m, type, { gateUp }), seed + run);
+    const what = JSON.stringify({ coded, tiling, m, type, gateUp, seed, run });
     assert.deepEqual(findings.map(describe), [], what);
     assert.ok(error <= bound, `${what}: relative error ${error}`);
   }

@@ -7,7 +7,7 @@ import type { Program, TensorType } from '../../../ptx/program.ts';
 import type { K } from '../../../ptx/trace.ts';
 import { f32, type F32, type Int, u32, type U32, type Var } from '../../../ptx/values.ts';
 import { type RawHalves, rawCodec, rawHalves } from '../codec.ts';
-import { type Epilogue, store } from '../epilogue.ts';
+import { type Epilogue, epilogueName, gatesRefusal, outputChannels, silu, store } from '../epilogue.ts';
 import {
   CODE_BYTES,
   groupBytes,
@@ -37,7 +37,7 @@ export type StreamParams = {
   readonly factors: 'f32*';
   /** [n]; not read without a bias. */
   readonly bias: 'f32*';
-  /** [m, n] of the epilogue's type. */
+  /** [m, channels of the epilogue] of its type. */
   readonly y: 'u8*';
   readonly m: 'u32';
 };
@@ -74,7 +74,7 @@ const BOX_K = 64;
 const BOXES = STRIP_K / BOX_K;
 const WORD = 4;
 
-/** The program for one matrix and tiling; m is at most `tiling.tokens`. Grid: `streamGrid`. Errors: RangeError for tilings beyond 1024 threads. */
+/** The program for one matrix and tiling; m is at most `tiling.tokens`. Grid: `streamGrid`. Errors: RangeError for tilings beyond 1024 threads, and gates in parts of strips. */
 export function stream(size: MatrixSize, tiling: StreamTiling, options: StreamOptions): Program<StreamParams> {
   return options.type === 'f16'
     ? build('f16', size, tiling, options, rawHalves.f16)
@@ -88,6 +88,8 @@ function build<T extends HalfType>(
   { scheme, epilogue, overlap = false }: StreamOptions,
   halves: RawHalves<T>,
 ): Program<StreamParams> {
+  const gates = gatesRefusal(epilogue, size.n);
+  if (gates !== null) throw new RangeError(gates);
   const { tokens, strips: stripCount, rowWarps, depthWarps, stages } = tiling;
   const warps = rowWarps * depthWarps;
   const tokenTiles = tokens / 8;
@@ -105,7 +107,7 @@ function build<T extends HalfType>(
     y: 'u8*',
     m: 'u32',
   };
-  const name = `marlin_stream_${size.n}_${size.k}_${tokens}`;
+  const name = `marlin_stream_${size.n}_${size.k}_${tokens}_${epilogueName(epilogue)}`;
 
   return kernel({ name, threads: 32 * warps, target: 'sm_90', params }, (k, { x, strips, factors, bias, y, m }) => {
     // Before the tiles, whose memory is used again for the sums.
@@ -302,19 +304,39 @@ function build<T extends HalfType>(
         );
         for (const [i, word] of part.entries()) total[i] = total[i]!.add(word.asF32());
       }
-      const row = k.cta.x.mul(tilesOf(tiling)).add(strip).mul(STRIP_ROWS).add(lane.div(4));
+      const tileRow = k.cta.x.mul(tilesOf(tiling)).add(strip);
       const token = tile.mul(8).add(lane.mod(4).mul(2));
-      for (const half of [0, 1]) {
-        const channel = row.add(8 * half);
-        k.if(channel.lt(size.n), () => {
-          const factor = k.ldF32(factors.at(channel)).mul(rawFactors[half]!);
-          const added = epilogue.bias ? k.ldF32(bias.at(channel)) : f32(0);
-          for (const i of [0, 1]) {
-            k.if(token.add(i).lt(m), () =>
-              store(k, epilogue, y, token.add(i).mul(size.n).add(channel), total[2 * half + i]!.fma(factor, added)),
-            );
-          }
+      const channels = outputChannels(epilogue, size.n);
+      const storeTokens = (channel: U32, valueOf: (odd: 0 | 1) => F32): void => {
+        for (const odd of [0, 1] as const)
+          k.if(token.add(odd).lt(m), () =>
+            store(k, epilogue, y, token.add(odd).mul(channels).add(channel), valueOf(odd)),
+          );
+      };
+      /** The sums of row g, or g + 8, of the strip, scaled. */
+      const finisher = (below: 0 | 1): ((odd: 0 | 1) => F32) => {
+        const row = tileRow
+          .mul(STRIP_ROWS)
+          .add(lane.div(4))
+          .add(8 * below);
+        const factor = k.ldF32(factors.at(row)).mul(rawFactors[below]);
+        const added = epilogue.bias ? k.ldF32(bias.at(row)) : f32(0);
+        return (odd) => total[2 * below + odd]!.fma(factor, added);
+      };
+      if (epilogue.gateUp === true) {
+        const channel = tileRow.mul(STRIP_ROWS / 2).add(lane.div(4));
+        k.if(channel.lt(channels), () => {
+          const [gate, up] = [finisher(0), finisher(1)];
+          storeTokens(channel, (odd) => silu(gate(odd)).mul(up(odd)));
         });
+        return;
+      }
+      for (const below of [0, 1] as const) {
+        const channel = tileRow
+          .mul(STRIP_ROWS)
+          .add(lane.div(4))
+          .add(8 * below);
+        k.if(channel.lt(size.n), () => storeTokens(channel, finisher(below)));
       }
     }
   });

@@ -3,11 +3,11 @@ import { bf16ToNumber, f16ToNumber, numberToBf16, numberToF16 } from '../../../b
 import { Random } from '../../../base/random.ts';
 import { relativeError } from '../../../base/stats.ts';
 import { type Entry, entry, type Example, example } from '../../entry.ts';
-import type { Epilogue } from '../epilogue.ts';
+import { type Epilogue, outputChannels } from '../epilogue.ts';
 import type { MatrixSize, Scheme } from '../layout.ts';
-import { type HalfType, type PackedMatrix, pack } from '../pack.ts';
+import { type HalfType, pack } from '../pack.ts';
 import { randomCoded } from '../coded.ts';
-import { marlinReference } from '../reference.ts';
+import { epilogueReference, marlinReference } from '../reference.ts';
 import { marlinTile } from './kernel.ts';
 import { tileGrid, type TileTiling } from './tiling.ts';
 
@@ -46,6 +46,12 @@ export const marlinTileEntry: Entry = entry({
       tiling: { ...base, tokens: 48, multicast: 2, once: false },
       type: 'bf16',
     }),
+    tileExample({
+      m: 20,
+      size: { n: 144, k: 256 },
+      tiling: base,
+      epilogue: { output: 'f16', bias: true, gateUp: true },
+    }),
   ],
 });
 
@@ -63,7 +69,7 @@ export function tileExample(of: TileCase): Example {
     single ? new Float32Array(Y.buffer) : Float64Array.from(new Uint16Array(Y.buffer), outputNumber);
   /** 'add-f32' finds numbers, the others NaN. */
   const found = (random: Random): Uint32Array => {
-    const Y = new Uint32Array((m * n) / (single ? 1 : 2)).fill(0xffffffff);
+    const Y = new Uint32Array((m * outputChannels(epilogue, n)) / (single ? 1 : 2)).fill(0xffffffff);
     if (epilogue.output === 'add-f32') new Float32Array(Y.buffer).forEach((_, i, all) => (all[i] = random.normal()));
     return Y;
   };
@@ -80,8 +86,8 @@ export function tileExample(of: TileCase): Example {
       const x = Uint16Array.from({ length: m * k }, () => toBits(random.normal()));
       const bias = Float32Array.from({ length: n }, () => random.normal());
       const Y = found(random);
-      const expected = expectedOf(matrix, Float64Array.from(x, toNumber), m, epilogue.bias ? bias : null);
-      if (epilogue.output === 'add-f32') for (const [i, y] of new Float32Array(Y.buffer).entries()) expected[i]! += y;
+      const sums = marlinReference(Float64Array.from(x, toNumber), m, matrix);
+      const expected = epilogueReference(sums, { epilogue, n, bias, before: new Float32Array(Y.buffer) });
       return { W: matrix.strips, X: { data: x, rows: m, columns: k }, factors: matrix.factors, bias, Y, m, expected };
     },
     check: ({ Y, expected }) => ({
@@ -91,13 +97,7 @@ export function tileExample(of: TileCase): Example {
   });
 }
 
-function expectedOf(matrix: PackedMatrix, x: Float64Array, m: number, bias: Float32Array | null): Float64Array {
-  const y = marlinReference(x, m, matrix);
-  if (bias !== null) for (let i = 0; i < y.length; i++) y[i]! += bias[i % matrix.n]!;
-  return y;
-}
-
-function nameOf({ m, size: { n, k }, tiling: { split, multicast }, type = 'f16' }: TileCase): string {
+function nameOf({ m, size: { n, k }, tiling: { split, multicast }, type = 'f16', epilogue }: TileCase): string {
   const cluster = split > 1 ? `, k split by ${split}` : multicast > 1 ? ', tokens shared' : '';
-  return `${m}x${n}x${k} ${type}${cluster}`;
+  return `${m}x${n}x${k} ${type}${cluster}${epilogue?.gateUp === true ? ', gates' : ''}`;
 }

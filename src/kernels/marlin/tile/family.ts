@@ -9,7 +9,6 @@ export const tileFamily: Family = {
   name: 'tile',
   needs: 'sm_90a',
   tokens: [1, Number.MAX_SAFE_INTEGER],
-  refusal: ({ gateUp = false }) => (gateUp ? 'it does not multiply gates' : null),
   candidates: ({ m, n, k, scheme, type }, { multiprocessors, clockHz }) =>
     tileCandidates(m, { n, k }, scheme, multiprocessors)
       .slice(0, MOST_CANDIDATES)

@@ -6,7 +6,7 @@ import type { Program, TensorType } from '../../../ptx/program.ts';
 import { u32, type U32 } from '../../../ptx/values.ts';
 import { placeOf, Ring } from '../../persistent.ts';
 import { SCALED_FACTOR } from '../codec.ts';
-import type { Epilogue } from '../epilogue.ts';
+import { type Epilogue, epilogueName, gatesRefusal, outputChannels } from '../epilogue.ts';
 import { type MatrixSize, STRIP_ROWS } from '../layout.ts';
 import type { HalfType } from '../pack.ts';
 import { exchange } from './exchange.ts';
@@ -30,7 +30,7 @@ import {
 
 /**
  * W: strips (layout.ts). X [m, k] in the kernel's type. factors: of PackedMatrix, one a channel. bias [n]: read only where the epilogue has one;
- * any buffer otherwise. Y [m, n].
+ * any buffer otherwise. Y [m, channels of the epilogue].
  */
 export type TileParams = {
   readonly W: 'u8*';
@@ -56,6 +56,8 @@ const WARPS = WARPGROUP / 32;
 export function marlinTile({ size, format, tiling, epilogue, overlap = false }: TileOptions): Program<TileParams> {
   const refusal = tilingRefusal(size, tiling);
   if (refusal !== null) throw new RangeError(refusal);
+  const gates = gatesRefusal(epilogue, size.n);
+  if (gates !== null) throw new RangeError(gates);
   const { warpgroups, tokens, stages: slots, stageK, split, multicast, group } = tiling;
   const { type, scheme } = format;
   const cluster = clusterOf(tiling);
@@ -63,7 +65,7 @@ export function marlinTile({ size, format, tiling, epilogue, overlap = false }: 
   const tileRows = tilesOfRows(size, tiling);
   const stageCount = stagesOfK(size, tiling);
   const head = {
-    name: `marlin_tile_${type}_${size.n}_${size.k}`,
+    name: `marlin_tile_${type}_${size.n}_${size.k}_${epilogueName(epilogue)}`,
     threads,
     target: 'sm_90a',
     cluster,
@@ -148,7 +150,7 @@ export function marlinTile({ size, format, tiling, epilogue, overlap = false }: 
         k.setmaxnreg('inc', registers[warpgroups].product);
         const strip = warp.sub(WARPS);
         const ring = new Ring(k, slots, 0);
-        const output: Output = { Y, m, n: size.n };
+        const output: Output = { Y, m, n: outputChannels(epilogue, size.n) };
         const own = staging.at(strip.mul(passTile.count));
         eachTile(({ channel, token }) => {
           const first = channel.add(strip.mul(STRIP_ROWS));

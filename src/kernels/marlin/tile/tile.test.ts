@@ -42,22 +42,23 @@ test('any m, n, k, group, zero points, type and epilogue, on every kind of tilin
     { ...base, tokens: 48, multicast: 2, once: false },
   ];
   const outputs: readonly Epilogue['output'][] = ['f16', 'bf16', 'f32', 'add-f32'];
-  for (let run = 0; run < 12; run++) {
+  for (let run = 0; run < 18; run++) {
     const tiling = tilings[run % tilings.length]!;
     // As many k as each CTA of the cluster needs; whole stages where a stage is more than a strip.
     const strips = tiling.stageK === 256 ? 2 * (1 + random.integer(2)) : Math.max(tiling.split, 1 + random.integer(4));
     const group = ([32, 64, 128] as const)[random.integer(3)]!;
     // Part of the last strip may be missing: whole groups, or any eights where there is one scale a channel.
     const step = group === 128 ? 8 : group;
+    const gateUp = random.integer(3) === 0;
     const padded = tiling.stageK === 256 ? 0 : step * random.integer(128 / step);
     check(
       {
         m: 1 + random.integer(60),
-        size: { n: 8 * (1 + random.integer(50)), k: 128 * strips - padded },
+        size: { n: gateUp ? 16 * (1 + random.integer(25)) : 8 * (1 + random.integer(50)), k: 128 * strips - padded },
         tiling,
         type: random.integer(2) === 0 ? 'f16' : 'bf16',
         scheme: { group, zeroPoints: random.integer(2) === 0 },
-        epilogue: { output: outputs[run % 4]!, bias: random.integer(2) === 0 },
+        epilogue: { output: outputs[run % 4]!, bias: random.integer(2) === 0, gateUp },
         multiprocessors: 2 * (1 + random.integer(2)),
       },
       seed + run,
