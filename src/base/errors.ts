@@ -193,7 +193,7 @@ export const errors = {
     ),
   groupUnpackable: (name: string, group: number): MarlinError =>
     new MarlinError(
-      'group-unsupported',
+      'group-unpackable',
       `${name} has groups of ${group} inputs, which the packed form cannot hold.`,
       'Use a group of 32, 64 or a multiple of 128, or one per channel.',
     ),
@@ -287,7 +287,7 @@ export const errors = {
 
   logitsNotDrawable: (): MarlinError =>
     new MarlinError(
-      'logits-not-finite',
+      'logits-not-drawable',
       'The model computed logits that are no finite numbers.',
       'Download the checkpoint again; if it is intact, its activations overflow 16 bits: try --device cpu.',
     ),
@@ -300,6 +300,7 @@ export const errors = {
       'Use --device cpu for this model; if it fails there too, download the model again.',
     ),
   modelTooLarge: (sizes: {
+    readonly needed: number;
     readonly weights: number;
     readonly cache: number;
     readonly activations: number;
@@ -309,10 +310,10 @@ export const errors = {
     readonly fits: number;
   }): MarlinError => {
     const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
-    const { weights, cache, activations, free, context, fits } = sizes;
+    const { needed, weights, cache, activations, free, context, fits } = sizes;
     return new MarlinError(
       'model-too-large',
-      `The model needs ${gib(weights + cache + activations)} on the GPU, and ${gib(free)} are free: weights ${gib(weights)}, a context of ${context} tokens ${gib(cache)}, activations and programs ${gib(activations)}.`,
+      `The model needs ${gib(needed)} on the GPU, and ${gib(free)} are free: weights ${gib(weights)}, a context of ${context} tokens ${gib(cache)}, activations and programs ${gib(activations)}.`,
       fits > 0
         ? `Use --context ${fits} or less, or end other programs on the GPU ("nvidia-smi" lists them).`
         : 'Use a smaller model, end other programs on the GPU ("nvidia-smi" lists them), or use --device cpu.',

@@ -19,7 +19,9 @@ describe('relativeError', () => {
     assert.equal(relativeError([1], [0]), Infinity);
   });
   test('does not change with the scale', () => {
-    const values = fc.array(fc.double({ min: -1e3, max: 1e3, noNaN: true }), { minLength: 2, maxLength: 10 });
+    // The squares of tiny numbers are not as exact as others.
+    const numbers = fc.double({ min: -1e3, max: 1e3, noNaN: true }).map((x) => (Math.abs(x) < 1e-100 ? 0 : x));
+    const values = fc.array(numbers, { minLength: 2, maxLength: 10 });
     fc.assert(
       fc.property(values, fc.integer({ min: -20, max: 20 }), (reference, power) => {
         const actual = reference.map((x, i) => x + i);

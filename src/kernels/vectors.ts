@@ -22,11 +22,11 @@ export function targetOf({ overlap = false }: Overlap): Target {
   return overlap ? 'sm_90' : 'sm_80';
 }
 
-/** First thing in a kernel. The next kernel may begin at once: it waits for this one's memory itself. */
+/** First thing in a kernel. The next kernel may begin before this one's wait is over: it waits for the memory of both. */
 export function awaitInputs(k: K, { overlap = false }: Overlap): void {
   if (!overlap) return;
-  k.griddepcontrolWait();
   k.griddepcontrolLaunchDependents();
+  k.griddepcontrolWait();
 }
 
 /** Two numbers for each word. */

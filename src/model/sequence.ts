@@ -18,7 +18,7 @@ export interface Sequence extends Disposable {
 }
 
 export interface DrawingSequence {
-  /** Reads tokens and returns the one that is drawn to follow. Errors as `append`, and 'logits-not-finite'. */
+  /** Reads tokens and returns the one that is drawn to follow. Errors as `append`, and 'logits-not-drawable'. */
   append(ids: ArrayLike<number>, drawing: Drawing): number;
 }
 

@@ -112,7 +112,7 @@ describe('packing', () => {
   test('groups that it cannot hold, and scales that are no numbers, are refused', () => {
     const random = new Random(3);
     assert.throws(() => pack('w', randomCoded(random, { rows: 16, columns: 192, group: 48 }), 'f16'), {
-      code: 'group-unsupported',
+      code: 'group-unpackable',
     });
     for (const [bits, dtype] of [
       [0x7c00, 'F16'],

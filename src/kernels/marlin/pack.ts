@@ -47,7 +47,7 @@ const TOP_EXPONENT = 14;
 /** The code that means 0 without zero points. */
 export const SYMMETRIC_ZERO = 8;
 
-/** How a group of any size is packed. Errors: 'group-unsupported' when it neither divides 128 nor is a multiple of it, or is below 32. */
+/** How a group of any size is packed. Errors: 'group-unpackable' when it neither divides 128 nor is a multiple of it, or is below 32. */
 export function schemeOf(
   name: string,
   { group, columns, asymmetric }: { readonly group: number; readonly columns: number; readonly asymmetric: boolean },
@@ -66,7 +66,7 @@ export function packedGroup(group: number, columns: number): Scheme['group'] | n
 
 /**
  * Packs a matrix; `order` permutes its columns (column j of the packed matrix is column order[j] of the given one), as activation order needs it:
- * activations must be permuted alike. Errors: 'group-unsupported', 'scale-not-finite', both naming the matrix; RangeError for arrays of other lengths.
+ * activations must be permuted alike. Errors: 'group-unpackable', 'scale-not-finite', both naming the matrix; RangeError for arrays of other lengths.
  */
 export function pack(
   name: string,

@@ -45,6 +45,7 @@ export function checkMemory(config: ModelConfig, context: number, maxTokens: num
   if (weights + cache + activations + SPARE <= free) return;
   const most = Math.floor((free - weights - activations - SPARE) / cachePerPosition);
   throw errors.modelTooLarge({
+    needed: weights + cache + activations + SPARE,
     weights,
     cache,
     activations: activations + SPARE,

@@ -244,7 +244,7 @@ export class GpuOps implements Ops<GpuKinds> {
     return values;
   }
 
-  /** Errors: 'logits-not-finite'. */
+  /** Errors: 'logits-not-drawable'. */
   draw(logits: GpuActivation, drawing: Drawing): number {
     this.enqueueDraw(logits, drawing);
     const token = new Uint32Array(1);

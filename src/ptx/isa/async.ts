@@ -1,5 +1,6 @@
 // Copies that go on while the program does: cp.async by groups, bulk copies and boxes of matrices by mbarriers (PTX ISA 9.7.9.25).
 import type { Kind, Op } from '../op.ts';
+import type { Target } from '../program.ts';
 import { once, warpOp } from './make.ts';
 
 /**
@@ -46,6 +47,9 @@ export interface BulkOptions {
 }
 
 const hopper = { needs: 'sm_90', version: 8.0 } as const;
+/** ptxas takes multicast for sm_90 and sm_120, too, but warns that it may be slow there. */
+const chipOf = ({ multicast = false }: BulkOptions): { readonly needs: Target; readonly version: number } =>
+  multicast ? { needs: 'sm_90a', version: 8.0 } : hopper;
 
 /** `text` with a policy register in scope where one is asked for. */
 function withPolicy(evict: Eviction | undefined, text: string): string {
@@ -65,7 +69,7 @@ export function bulkLoad(options: BulkOptions = {}): Op {
   return once(named(spelling, options), (name) =>
     warpOp(
       {
-        ...hopper,
+        ...chipOf(options),
         name,
         src: ['shared', 'global', 'u32', 'shared', ...maskKind(options)],
         immediates: [2],
@@ -90,7 +94,7 @@ export function boxLoad(options: BulkOptions = {}): Op {
   return once(named(spelling, options), (name) =>
     warpOp(
       {
-        ...hopper,
+        ...chipOf(options),
         name,
         src: ['shared', 'global', 'u32', 'u32', 'shared', ...maskKind(options)],
         format: (_, [to, map, column, row, barrier, mask]) =>

@@ -60,7 +60,7 @@ function boxLoads(elem: Elem, swizzle: Swizzle, multicast: boolean): Instruction
         name: `box_loads_${elem}_${swizzle}${multicast ? '_multicast' : ''}`,
         threads: THREADS,
         cluster: ctas,
-        target: 'sm_90',
+        target: multicast ? 'sm_90a' : 'sm_90',
         params: { x: tensor(elem, [BOX_ROWS, width], swizzle), out: 'b32*' },
       },
       (k, { x, out }) => {

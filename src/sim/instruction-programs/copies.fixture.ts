@@ -94,7 +94,7 @@ const bulkLoads = define({
 /** The same to both CTAs of a cluster: each gives one half of what both get. */
 const multicasts = define({
   program: kernel(
-    { name: 'bulk_multicasts', threads: THREADS, cluster: 2, target: 'sm_90', params: { x: 'b32*', out: 'b32*' } },
+    { name: 'bulk_multicasts', threads: THREADS, cluster: 2, target: 'sm_90a', params: { x: 'b32*', out: 'b32*' } },
     (k, { x, out }) => {
       const room = k.shared(rows('b32', [1, WORDS]), evictions.length);
       const barriers = makeBarriers(k, evictions.length, true);

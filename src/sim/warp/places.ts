@@ -179,7 +179,7 @@ export class WarpPlaces extends WarpRegisters {
   /** `offset` is what a finding tells: the byte within the buffer. */
   protected aligned(instr: Instr, at: number, alignment: number, lane: number, offset: number = at): boolean {
     if (at % alignment === 0) return true;
-    const detail = `lane ${lane} accesses byte ${offset}, whose address is no multiple of ${alignment}`;
+    const detail = `lane ${lane} accesses byte ${offset}, which is no multiple of ${alignment}`;
     this.findings.report('misaligned', instr.where, detail);
     return false;
   }

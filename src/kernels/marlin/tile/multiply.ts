@@ -57,8 +57,11 @@ export function multiply(
         // Of the products before, the last half may go on: it has other fragments. The one before it is over, and after
         // the first half of a stage that was all of the stage before.
         k.wgmmaWait(1);
-        if (half === 1)
+        if (half === 1) {
+          // All lanes have read the stage before, not only the one that says so.
+          k.syncWarp();
           release(k, stages.empty.at(before), multicast, typeof i === 'number' ? step.ne(0) : i.eq(0).and(step.ne(0)));
+        }
         const fragments = words.map((word, at) => convert[at]!(word));
         k.wgmmaFence();
         for (const [at, fragment] of fragments.entries())
@@ -73,6 +76,7 @@ export function multiply(
     ring.advance();
   });
   k.wgmmaWait(0);
+  k.syncWarp();
   release(k, stages.empty.at(before), multicast);
 }
 
