@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { BASIC, BOXES, HOPPER } from '../src/cuda/smoke-ptx.fixture.ts';
-import { architectures, architecturesOf, assembleAll, ptxasArchitectures } from '../src/kernels/assemble.ts';
+import { architectures, architecturesOf, assembleAll, frameOf, ptxasArchitectures } from '../src/kernels/assemble.ts';
 import { catalogue } from '../src/kernels/catalogue.ts';
 import { everything } from '../src/ptx/everything.fixture.ts';
 import { versionOf } from '../src/ptx/print.ts';
-import { instructions, type Program, type Target } from '../src/ptx/program.ts';
+import type { Program } from '../src/ptx/program.ts';
 import { instructionPrograms } from '../src/sim/instruction-programs/table.fixture.ts';
 import { laneOps, laneProgram } from '../src/sim/lane-programs.fixture.ts';
 import { pipelinedSum, tileProduct, vectorAdd, warpSum } from '../src/sim/programs.fixture.ts';
@@ -30,13 +30,6 @@ const ofCatalogue = new Map(
 );
 const programs = [...ofTests, ...ofCatalogue.values()];
 const known = await ptxasArchitectures();
-
-/** A frame that ptxas makes for sm_120 wherever a box comes to shared::cluster; shared::cta, which needs none, is only in PTX 8.6. */
-const FRAME_OF_BOXES = 8;
-const frameOf = ({ body }: Program, arch: Target): number =>
-  arch === 'sm_120' && [...instructions(body)].some(({ op }) => op.name.startsWith('cp.async.bulk.tensor.2d.shared'))
-    ? FRAME_OF_BOXES
-    : 0;
 
 describe('ptxas', { skip: known === null ? 'ptxas is not on PATH' : false }, () => {
   for (const arch of architectures) {

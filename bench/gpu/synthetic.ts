@@ -40,7 +40,7 @@ export type SyntheticShape = Pick<
 /** How a matrix of a kind is made on the device, and the bytes that a product with it reads. To measure another kernel, add a line. */
 export interface SyntheticKind {
   readonly name: string;
-  load(host: LinearHost, rows: number, columns: number): DeviceLinear;
+  load(host: LinearHost, rows: number, columns: number, gates: boolean): DeviceLinear;
   bytes(rows: number, columns: number): number;
 }
 
@@ -62,7 +62,7 @@ const scheme: Scheme = { group: 128, zeroPoints: false };
 
 export const w4: SyntheticKind = {
   name: '4-bit',
-  load: (host, rows, columns) => {
+  load: (host, rows, columns, gates) => {
     const weights: WeightShape = { n: paddedRows(rows), k: columns, scheme, type: 'f16' };
     const strips = host.allocate(packedBytes(weights, scheme), 'random weights');
     fillRepeated(host.device, strips, stripBlock(new Random(columns), weights));
@@ -71,7 +71,7 @@ export const w4: SyntheticKind = {
     factors.fill(1 / (7 * 2 ** 14 * Math.sqrt(columns)));
     const onDevice = host.allocate(factors.byteLength, 'scale factors');
     onDevice.write(factors);
-    return new Packed4(host, 'random weights', weights, { strips, factors: onDevice });
+    return new Packed4(host, 'random weights', weights, { strips, factors: onDevice }, gates);
   },
   bytes: (rows, columns) => packedBytes({ n: rows, k: columns }, scheme),
 };
@@ -99,11 +99,14 @@ class SyntheticOps extends GpuOps {
     this.kind = kind;
   }
 
-  override matrix(sources: readonly MatrixSource[]): DeviceLinear {
+  override matrix(
+    sources: readonly MatrixSource[],
+    { gates = false }: { readonly gates?: boolean } = {},
+  ): DeviceLinear {
     const { columns, kind } = sources[0]!;
     const rows = sources.reduce((sum, source) => sum + source.rows, 0);
     // The embedding and the head are 16-bit in every checkpoint.
-    return (kind === 'w16' ? w16 : this.kind).load(this.host, rows, columns);
+    return (kind === 'w16' ? w16 : this.kind).load(this.host, rows, columns, gates);
   }
 }
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { errors } from '../base/errors.ts';
 import { has } from '../ptx/builder.ts';
 import { print } from '../ptx/print.ts';
-import type { Program, Target } from '../ptx/program.ts';
+import { instructions, type Program, type Target } from '../ptx/program.ts';
 import { fits } from '../ptx/verify.ts';
 
 /** The chips that programs are assembled for; sm_90 has nothing that sm_90a lacks. */
@@ -99,6 +99,15 @@ export function moduleOf(texts: readonly string[]): string {
     ...texts.map((text) => text.replace(HEADER, '')),
   ].join('\n');
 }
+
+/** A frame that ptxas makes for sm_120 wherever a box comes to shared::cluster; shared::cta, which needs none, is only in PTX 8.6. */
+const FRAME_OF_BOXES = 8;
+
+/** Bytes of stack that are ptxas's own affair. */
+export const frameOf = ({ body }: Program, arch: Target): number =>
+  arch === 'sm_120' && [...instructions(body)].some(({ op }) => op.name.startsWith('cp.async.bulk.tensor.2d.shared'))
+    ? FRAME_OF_BOXES
+    : 0;
 
 const SPEED_LOST = /warning|C7510|serializ|Performance Loss/i;
 

@@ -144,8 +144,16 @@ export class CpuOps implements Ops<CpuKinds> {
     this.cpu.attention(qkv, cache, layer, position, y, tokens);
   }
 
-  siluMultiply(x: Activation, y: Activation, tokens: number): void {
-    this.cpu.siluMultiply(x, y, tokens);
+  gatedLinear(
+    weights: CpuMatrix,
+    x: Activation,
+    between: Activation,
+    y: Activation,
+    tokens: number,
+    options: { readonly bias?: Address | null } = {},
+  ): void {
+    this.linear(weights, x, between, tokens, options);
+    this.cpu.siluMultiply(between, y, tokens);
   }
 
   read(x: Activation, tokens: number): Float32Array {

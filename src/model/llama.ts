@@ -111,8 +111,7 @@ export class Llama<K extends Kinds> {
       ops.attention(this.qkv, cache, i, position, this.attended, tokens);
       ops.linear(layer.output, this.attended, hidden, tokens, { add: true, bias: layer.outputBias });
       ops.rmsNorm(hidden, layer.mlpNorm, config.rmsNormEps, normed, tokens);
-      ops.linear(layer.gateUp, normed, this.gateUp, tokens, { bias: layer.gateUpBias });
-      ops.siluMultiply(this.gateUp, this.gated, tokens);
+      ops.gatedLinear(layer.gateUp, normed, this.gateUp, this.gated, tokens, { bias: layer.gateUpBias });
       ops.linear(layer.down, this.gated, hidden, tokens, { add: true, bias: layer.downBias });
     }
   }
@@ -171,10 +170,13 @@ function loadLayer<K extends Kinds>(ops: Ops<K>, config: ModelConfig, weights: W
     output: ops.matrix([weights.matrix(`${name}.self_attn.o_proj`, hiddenSize, q)]),
     outputBias: bias(config.outputBias, [['self_attn.o_proj', hiddenSize]]),
     mlpNorm: ops.vector(weights.vector(`${name}.post_attention_layernorm.weight`, hiddenSize)),
-    gateUp: ops.matrix([
-      weights.matrix(`${name}.mlp.gate_proj`, intermediateSize, hiddenSize),
-      weights.matrix(`${name}.mlp.up_proj`, intermediateSize, hiddenSize),
-    ]),
+    gateUp: ops.matrix(
+      [
+        weights.matrix(`${name}.mlp.gate_proj`, intermediateSize, hiddenSize),
+        weights.matrix(`${name}.mlp.up_proj`, intermediateSize, hiddenSize),
+      ],
+      { gates: !config.mlpBias },
+    ),
     gateUpBias: bias(config.mlpBias, [
       ['mlp.gate_proj', intermediateSize],
       ['mlp.up_proj', intermediateSize],

@@ -43,8 +43,11 @@ export interface Ops<K extends Kinds> extends Disposable {
   readonly maxTokens: number;
 
   activation(tokens: number, width: number, precision: Precision): K['activation'];
-  /** One matrix of all the sources' rows, in order; they share their columns. */
-  matrix(sources: readonly MatrixSource[]): K['matrix'];
+  /**
+   * One matrix of all the sources' rows, in order; they share their columns. `gates`: it is for `gatedLinear` without a bias alone, and a device may
+   * order the rows of its two sources as it likes.
+   */
+  matrix(sources: readonly MatrixSource[], options?: { readonly gates?: boolean }): K['matrix'];
   vector(values: Float32Array): K['vector'];
   cache(shape: CacheShape): K['cache'];
 
@@ -83,8 +86,15 @@ export interface Ops<K extends Kinds> extends Disposable {
     y: K['activation'],
     tokens: number,
   ): void;
-  /** y = silu(gate) * up, where a token of x is gate then up. */
-  siluMultiply(x: K['activation'], y: K['activation'], tokens: number): void;
+  /** y = silu(gate) * up, where weights . x + bias is gate then up. `between` has room for both, if they are needed one after the other. */
+  gatedLinear(
+    weights: K['matrix'],
+    x: K['activation'],
+    between: K['activation'],
+    y: K['activation'],
+    tokens: number,
+    options?: { readonly bias?: K['vector'] | null },
+  ): void;
   /** The first `tokens` tokens of x, [tokens, width], copied out. */
   read(x: K['activation'], tokens: number): Float32Array;
   /** Draws what follows the last token of the last step from its logits, row 0 of them; only where the device can. */

@@ -73,7 +73,7 @@ class FakeOps implements Ops<FakeKinds> {
     this.steps.push({ cache, position, ids: this.ids });
   }
   attention(): void {}
-  siluMultiply(): void {}
+  gatedLinear(): void {}
   read(width: number, tokens: number): Float32Array {
     return Float32Array.from({ length: tokens * width }, (_, i) => this.ids[this.first + Math.floor(i / width)]!);
   }

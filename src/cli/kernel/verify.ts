@@ -1,7 +1,7 @@
 // marlin kernel verify: every program through ptxas for every architecture, every example through the simulator over several seeds.
 import type { Command } from 'commander';
 import { MarlinError } from '../../base/errors.ts';
-import { architectures, architecturesOf, assemble, ptxasArchitectures } from '../../kernels/assemble.ts';
+import { architectures, architecturesOf, assemble, frameOf, ptxasArchitectures } from '../../kernels/assemble.ts';
 import { type Entry, type Example, simulateExample } from '../../kernels/entry.ts';
 import type { Program, Target } from '../../ptx/program.ts';
 import { describe, type Finding } from '../../sim/findings.ts';
@@ -27,6 +27,7 @@ interface Assembled {
   readonly arch: Target;
   readonly registers: number;
   readonly spillBytes: number;
+  /** Of the program's doing. */
   readonly stackBytes: number;
   readonly warnings: readonly string[];
   readonly refused: string | null;
@@ -112,7 +113,14 @@ async function assembleFor(
     archs.map(async (arch): Promise<Assembled> => {
       try {
         const { registers, spillBytes, stackBytes, warnings } = await assemble(program, arch, signal);
-        return { arch, registers, spillBytes, stackBytes, warnings, refused: null };
+        return {
+          arch,
+          registers,
+          spillBytes,
+          stackBytes: stackBytes - frameOf(program, arch),
+          warnings,
+          refused: null,
+        };
       } catch (error) {
         if (!(error instanceof MarlinError)) throw error;
         return { arch, registers: 0, spillBytes: 0, stackBytes: 0, warnings: [], refused: error.message };
@@ -154,11 +162,8 @@ function isTaken(list: readonly Assembled[]): boolean {
   return list.length > 0 && list.every(({ refused }) => refused === null);
 }
 
-/** ptxas 13.0 gives programs that copy boxes a frame of 8 bytes for sm_120, and none for sm_90a. */
-const OWN_FRAME_BYTES = 8;
-
-function isSpilling({ arch, spillBytes, stackBytes }: Assembled): boolean {
-  return spillBytes > 0 || stackBytes > (arch === 'sm_120' ? OWN_FRAME_BYTES : 0);
+function isSpilling({ spillBytes, stackBytes }: Assembled): boolean {
+  return spillBytes > 0 || stackBytes > 0;
 }
 
 /** What is wrong with one example, a sentence each; what is wrong with its program reads the same for all examples of that. */

@@ -202,7 +202,7 @@ export function unpack({ n, k, scheme, type, strips, factors }: PackedMatrix): F
 }
 
 /** Rows of gates, and of what they gate, that lie together in a strip. */
-const GATE_ROWS = 8;
+export const GATE_ROWS = 8;
 
 /**
  * Two matrices as one whose strips hold 8 rows of `gate` above the same 8 of `up`, so that a lane has both: what an epilogue with `gateUp` takes.

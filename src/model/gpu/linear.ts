@@ -3,12 +3,12 @@
 import { bf16ToNumber, encodeF16, numberToF16 } from '../../base/f16.ts';
 import { errors } from '../../base/errors.ts';
 import type { BoundLaunch, Device, DeviceBuffer } from '../../device/device.ts';
-import { dequantize, stack } from '../../formats/quantized.ts';
+import { dequantize, type QuantizedMatrix, stack } from '../../formats/quantized.ts';
 import { STREAMED_TOKENS, streamedGrid, tiledGrid } from '../../kernels/dense16/linear.ts';
 import type { Epilogue } from '../../kernels/marlin/epilogue.ts';
 import type { WeightShape } from '../../kernels/marlin/family.ts';
 import type { MarlinKernels, ProductBuffers } from '../../kernels/marlin/op.ts';
-import { pack, packedGroup } from '../../kernels/marlin/pack.ts';
+import { GATE_ROWS, interleaveGateUp, pack, packedGroup } from '../../kernels/marlin/pack.ts';
 import type { MatrixSource } from '../weights.ts';
 import type { Programs } from './programs.ts';
 
@@ -25,8 +25,10 @@ export interface LinearCall {
 
 /** A matrix on the device, ready to be multiplied. */
 export interface DeviceLinear {
-  /** Output channels, padded to a multiple of ROWS_MULTIPLE: those behind the matrix's own give 0. */
+  /** Rows, padded to a multiple of ROWS_MULTIPLE: those behind the matrix's own give 0. */
   readonly rows: number;
+  /** Its rows are gates and what they gate, and what comes out is silu(gate) * up: half as many channels. */
+  readonly gates: boolean;
   readonly columns: number;
   /** y = W x, with the ends that `call` asks for. */
   bind(call: LinearCall): BoundLaunch;
@@ -57,21 +59,24 @@ export interface LinearHost {
  * groups that cannot be packed, they become f16 on the way: code times scale, rounded once.
  * Errors: 'columns-unsupported', 'weight-not-finite', 'weight-overflow', 'scale-not-finite', and those of the device.
  */
-export function loadLinear(host: LinearHost, sources: readonly MatrixSource[]): DeviceLinear {
+export function loadLinear(
+  host: LinearHost,
+  sources: readonly MatrixSource[],
+  { gates = false }: { readonly gates?: boolean } = {},
+): DeviceLinear {
   const { columns, name } = sources[0]!;
   if (columns % ROWS_MULTIPLE !== 0) throw errors.columnsUnsupported(name, columns);
-  return loadPacked(host, sources) ?? loadDense(host, sources);
+  return loadPacked(host, sources, gates) ?? loadDense(host, sources);
 }
 
 /** Null where it cannot be. */
-function loadPacked(host: LinearHost, sources: readonly MatrixSource[]): DeviceLinear | null {
+function loadPacked(host: LinearHost, sources: readonly MatrixSource[], gates: boolean): DeviceLinear | null {
   if (!sources.every((source) => source.kind === 'w4')) return null;
   const name = sources.map((source) => source.name).join(', ');
   const rows = sources.reduce((sum, source) => sum + source.rows, 0);
-  const matrix = stack(
-    sources.map((source) => source.read()),
-    paddedRows(rows) - rows,
-  );
+  const matrices = sources.map((source) => source.read());
+  const interleaved = gates ? interleavedGates(matrices) : null;
+  const matrix = interleaved ?? stack(matrices, paddedRows(rows) - rows);
   if (matrix === null || packedGroup(matrix.group, matrix.columns) === null) return null;
   const { strips, factors, ...weights } = pack(name, matrix, 'f16');
   const upload = (what: string, data: ArrayBufferView): DeviceBuffer => {
@@ -79,10 +84,23 @@ function loadPacked(host: LinearHost, sources: readonly MatrixSource[]): DeviceL
     buffer.write(data);
     return buffer;
   };
-  return new Packed4(host, name, weights, {
-    strips: upload('weights', strips),
-    factors: upload('scale factors', factors),
-  });
+  return new Packed4(
+    host,
+    name,
+    weights,
+    {
+      strips: upload('weights', strips),
+      factors: upload('scale factors', factors),
+    },
+    interleaved !== null,
+  );
+}
+
+/** Null where they cannot share strips. */
+function interleavedGates(matrices: readonly QuantizedMatrix[]): QuantizedMatrix | null {
+  const [gate, up] = matrices;
+  if (gate === undefined || up === undefined || gate.rows !== up.rows || gate.rows % GATE_ROWS !== 0) return null;
+  return stack(matrices) === null ? null : interleaveGateUp(gate, up);
 }
 
 function loadDense(host: LinearHost, sources: readonly MatrixSource[]): DeviceLinear {
@@ -103,13 +121,22 @@ function loadDense(host: LinearHost, sources: readonly MatrixSource[]): DeviceLi
 export class Packed4 implements DeviceLinear {
   readonly rows: number;
   readonly columns: number;
+  readonly gates: boolean;
   readonly table = null;
   private readonly host: LinearHost;
   private readonly name: string;
   private readonly weights: WeightShape;
   private readonly buffers: Omit<ProductBuffers, 'bias'>;
 
-  constructor(host: LinearHost, name: string, weights: WeightShape, buffers: Omit<ProductBuffers, 'bias'>) {
+  /** `gates`: rows are interleaved (pack.ts). */
+  constructor(
+    host: LinearHost,
+    name: string,
+    weights: WeightShape,
+    buffers: Omit<ProductBuffers, 'bias'>,
+    gates: boolean,
+  ) {
+    this.gates = gates;
     this.host = host;
     this.name = name;
     this.weights = weights;
@@ -120,7 +147,7 @@ export class Packed4 implements DeviceLinear {
 
   bind({ x, y, tokens, output, bias }: LinearCall): BoundLaunch {
     const product = this.host.marlin.over(this.name, this.weights, { ...this.buffers, bias });
-    return product.bind({ x, y, tokens, epilogue: { output, bias: bias !== null } });
+    return product.bind({ x, y, tokens, epilogue: { output, bias: bias !== null, gateUp: this.gates } });
   }
 }
 
@@ -128,6 +155,7 @@ export class Packed4 implements DeviceLinear {
 export class Dense16 implements DeviceLinear {
   readonly rows: number;
   readonly columns: number;
+  readonly gates = false;
   readonly table: DeviceBuffer;
   private readonly host: LinearHost;
 

@@ -94,8 +94,8 @@ export class GpuOps implements Ops<GpuKinds> {
   }
 
   /** Errors: those of `loadLinear`. */
-  matrix(sources: readonly MatrixSource[]): DeviceLinear {
-    return loadLinear(this.host, sources);
+  matrix(sources: readonly MatrixSource[], options: { readonly gates?: boolean } = {}): DeviceLinear {
+    return loadLinear(this.host, sources, options);
   }
 
   vector(values: Float32Array): DeviceBuffer {
@@ -226,12 +226,21 @@ export class GpuOps implements Ops<GpuKinds> {
       .launch([prefillTiles(tokens), heads], { ...args, y: y.buffer }, { overlap });
   }
 
-  siluMultiply(x: GpuActivation, y: GpuActivation, tokens: number): void {
+  gatedLinear(
+    weights: DeviceLinear,
+    x: GpuActivation,
+    between: GpuActivation,
+    y: GpuActivation,
+    tokens: number,
+    { bias = null }: { readonly bias?: DeviceBuffer | null } = {},
+  ): void {
+    if (weights.gates) return this.linear(weights, x, y, tokens, { bias });
+    this.linear(weights, x, between, tokens, { bias });
     const { overlap } = this;
     const { width } = y;
     this.programs
       .siluMultiply({ width, overlap })
-      .launch([siluColumns(width), tokens], { x: x.buffer, y: y.buffer }, { overlap });
+      .launch([siluColumns(width), tokens], { x: between.buffer, y: y.buffer }, { overlap });
   }
 
   read({ buffer, width, pitch }: GpuActivation, tokens: number): Float32Array {
