@@ -91,7 +91,13 @@ for (const span of [128, 64, 32, 0] as const) {
 function multicast(expected: number) {
   const type = tensor('f16', [8, 64], 128);
   const layout = swizzled('f16', [16, 64]);
-  const head = { name: 'multicast', threads: 64, cluster: 2, target: 'sm_90a', params: { x: type, y: 'b32*' } } as const;
+  const head = {
+    name: 'multicast',
+    threads: 64,
+    cluster: 2,
+    target: 'sm_90a',
+    params: { x: type, y: 'b32*' },
+  } as const;
   return kernel(head, (k, { x, y }) => {
     const [tile, full] = [k.shared(layout), k.mbarriers(1)];
     k.if(k.thread.eq(0), () => {
