@@ -1,4 +1,4 @@
-// The drawings in docs/figures/ are what the layouts draw today, and each is shown in a page.
+// The drawings in docs/figures/ are what layouts and results give today, and each is shown in a page.
 import assert from 'node:assert/strict';
 import { globSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -6,7 +6,7 @@ import { describe, test } from 'node:test';
 import { figures, folder } from './figures.ts';
 
 const docs = fileURLToPath(new URL('../', folder));
-const pages = globSync('*.md', { cwd: docs }).map((page) => readFileSync(`${docs}/${page}`, 'utf8'));
+const pages = globSync(['*.md', '../README.md'], { cwd: docs }).map((page) => readFileSync(`${docs}/${page}`, 'utf8'));
 
 describe('docs/figures', () => {
   test('has these files and no others', () => {
@@ -15,7 +15,9 @@ describe('docs/figures', () => {
   for (const [name, text] of Object.entries(figures)) {
     test(`${name} is up to date (node tools/figures.ts writes it) and shown`, () => {
       assert.equal(readFileSync(new URL(name, folder), 'utf8'), text);
-      assert.ok(pages.some((page) => page.includes(`](figures/${name})`)));
+      assert.ok(
+        pages.some((page) => [`](figures/${name})`, `](docs/figures/${name})`].some((link) => page.includes(link))),
+      );
     });
   }
 });

@@ -94,6 +94,16 @@ export function readResults(file: string): GemmResults {
   throw errors.jsonInvalid(file, `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`);
 }
 
+/** The rows of all; later ones take the place of earlier ones. What they have in common is the first's. */
+export function joined(all: readonly GemmResults[]): GemmResults {
+  const rows = new Map(
+    all.flatMap((results) =>
+      results.rows.map((row) => [`${row.k} ${row.n} ${row.m} ${row.group} ${row.dtype}`, row] as const),
+    ),
+  );
+  return { ...all[0]!, rows: [...rows.values()] };
+}
+
 export function geometricMean(values: readonly number[]): number {
   return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }

@@ -6,7 +6,7 @@ import { describe, test } from 'node:test';
 import { z } from 'zod';
 import { readResults } from '../bench/results.ts';
 import { tunedTables } from '../kernels/marlin/tuned.ts';
-import { joined } from './bench/plot.ts';
+import { joined } from '../bench/results.ts';
 import { tokenCounts } from './bench/gemm.ts';
 import { errorCodeOf, jsonOf, marlinHere, temporaryFolder } from './run-marlin.fixture.ts';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { figuresOf } from '../../bench/plot/figures.ts';
 import { readPublished } from '../../bench/published.ts';
-import { type GemmResults, readResults } from '../../bench/results.ts';
+import { joined, readResults } from '../../bench/results.ts';
 import { writing } from '../../formats/files.ts';
 import { path } from '../flags.ts';
 import type { Output } from '../output.ts';
@@ -22,16 +22,6 @@ function run(files: readonly string[], folder: string, output: Output): unknown 
     return file;
   });
   return { figures: written };
-}
-
-/** The rows of all; later ones take the place of earlier ones. What they have in common is the first's. */
-export function joined(all: readonly GemmResults[]): GemmResults {
-  const rows = new Map(
-    all.flatMap((results) =>
-      results.rows.map((row) => [`${row.k} ${row.n} ${row.m} ${row.group} ${row.dtype}`, row] as const),
-    ),
-  );
-  return { ...all[0]!, rows: [...rows.values()] };
 }
 
 export const plotVerb: Verb = {
