@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { readResults } from '../bench/results.ts';
 import { tunedTables } from '../kernels/marlin/tuned.ts';
 import { joined } from '../bench/results.ts';
-import { tokenCounts } from './bench/gemm.ts';
+import { tokenCounts } from './bench/layers.ts';
 import { errorCodeOf, jsonOf, marlinHere, temporaryFolder } from './run-marlin.fixture.ts';
 
 const folder = temporaryFolder();

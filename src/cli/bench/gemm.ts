@@ -3,40 +3,24 @@ import type { Command } from 'commander';
 import { bestPublished, type PublishedRow, readPublished } from '../../bench/published.ts';
 import { type GemmResults, type GemmRow, meansOf, speedupOf, timesIdeal } from '../../bench/results.ts';
 import { runGemm } from '../../bench/run.ts';
-import { defaultTokens, parseShapes } from '../../bench/shapes.ts';
-import { errors } from '../../base/errors.ts';
 import { openDevice } from '../../device/open.ts';
 import { SimulatedDevice } from '../../device/simulated.ts';
-import type { MatrixSize, Scheme } from '../../kernels/marlin/layout.ts';
-import type { HalfType } from '../../kernels/marlin/pack.ts';
-import { integer, path, word } from '../flags.ts';
+import { path } from '../flags.ts';
 import { breathe } from '../interrupt.ts';
-import { groupSize } from '../kernel/plan.ts';
 import { type Output, withProgress } from '../output.ts';
 import { table } from '../table.ts';
 import type { Verb } from '../verb.ts';
 import { writeWhole } from '../write.ts';
+import { type LayerFlags, layerOptions } from './layers.ts';
 
-interface GemmFlags {
-  readonly shapes: readonly MatrixSize[];
-  readonly m: readonly number[];
-  readonly group: Scheme['group'];
-  readonly dtype: HalfType;
-  readonly gpu: number;
+interface GemmFlags extends LayerFlags {
   readonly simulate?: true;
   readonly output?: string;
 }
 
-const MOST_TOKENS = 65_536;
 /** A simulated launch takes a good while. */
 const FEW = { multiprocessors: 2 };
 const SIMULATED = { samples: 1, launches: 1, graphMicroseconds: 1, rotation: 1 };
-
-/** A parser of '1,2,4': ascending, each once. */
-export function tokenCounts(value: string): readonly number[] {
-  const counts = value.split(',').map(integer('--m', 1, MOST_TOKENS));
-  return [...new Set(counts)].toSorted((a, b) => a - b);
-}
 
 async function run(flags: GemmFlags, output: Output, signal: AbortSignal): Promise<unknown> {
   const simulated = flags.simulate === true;
@@ -111,12 +95,6 @@ export function textOf(results: GemmResults, published: readonly PublishedRow[])
   ].join('');
 }
 
-/** A parser of --shapes. */
-export function shapes(value: string): readonly MatrixSize[] {
-  if (value.trim() === '') throw errors.flagInvalid('--shapes', value, 'llama-8b, llama-70b, paper, baseline or K x N');
-  return parseShapes(value);
-}
-
 export const gemmVerb: Verb = {
   name: 'gemm',
   failureCode: 1,
@@ -125,20 +103,10 @@ export const gemmVerb: Verb = {
     'marlin bench gemm --simulate --shapes 256x32 --m 3 --group 64 --json',
   ],
   define: (command: Command, action) =>
-    command
+    layerOptions(command)
       .description(
         'measure the 4-bit product of layers against cuBLAS fp16 and a pure read; exit code 1 if a result is wrong',
       )
-      .option(
-        '--shapes <sets>',
-        'llama-8b, llama-70b, paper, baseline, or K x N such as 4096x6144, with commas between',
-        shapes,
-        parseShapes('llama-8b'),
-      )
-      .option('--m <counts>', 'numbers of tokens, with commas between', tokenCounts, defaultTokens)
-      .option('--group <weights>', 'weights that share a scale: 32, 64 or 128', groupSize, 128)
-      .option('--dtype <type>', 'activations: f16 or bf16', word<HalfType>('--dtype', ['f16', 'bf16']), 'f16')
-      .option('--gpu <index>', 'which GPU', integer('--gpu', 0, 255), 0)
       .option('--simulate', 'on the simulator, without a GPU: results are checked, times mean nothing')
       .option('--output <file>', 'keep the results as JSON, for "marlin bench plot"', path('--output'))
       .action((flags: GemmFlags) => action((output, signal) => run(flags, output, signal))),

@@ -4,31 +4,23 @@ import type { Command } from 'commander';
 import { Random } from '../../base/random.ts';
 import { repeatedWeights, stripBlock } from '../../bench/data.ts';
 import { copiesOf } from '../../bench/gemm.ts';
-import { defaultTokens, parseShapes } from '../../bench/shapes.ts';
 import type { Device } from '../../device/device.ts';
 import { openDevice } from '../../device/open.ts';
 import { SimulatedDevice } from '../../device/simulated.ts';
 import type { WeightShape } from '../../kernels/marlin/family.ts';
-import { type MatrixSize, packedBytes, type Scheme } from '../../kernels/marlin/layout.ts';
+import { packedBytes } from '../../kernels/marlin/layout.ts';
 import { MarlinKernels } from '../../kernels/marlin/op.ts';
-import type { HalfType } from '../../kernels/marlin/pack.ts';
 import { tune, type TuneOptions } from '../../kernels/marlin/tune.ts';
 import { fileName, keepTable, type TunedRow } from '../../kernels/marlin/tuned.ts';
-import { integer, path, word } from '../flags.ts';
+import { path } from '../flags.ts';
 import { breathe } from '../interrupt.ts';
-import { groupSize } from '../kernel/plan.ts';
 import { type Output, withProgress } from '../output.ts';
 import { table } from '../table.ts';
 import type { Verb } from '../verb.ts';
 import { writeWhole } from '../write.ts';
-import { shapes, tokenCounts } from './gemm.ts';
+import { type LayerFlags, layerOptions } from './layers.ts';
 
-interface TuneFlags {
-  readonly shapes: readonly MatrixSize[];
-  readonly m: readonly number[];
-  readonly group: Scheme['group'];
-  readonly dtype: HalfType;
-  readonly gpu: number;
+interface TuneFlags extends LayerFlags {
   readonly simulate?: true;
   readonly output?: string;
 }
@@ -94,18 +86,8 @@ export const tuneVerb: Verb = {
     'marlin bench tune --simulate --shapes 128x32 --m 8 --json',
   ],
   define: (command: Command, action) =>
-    command
+    layerOptions(command)
       .description('measure the kernels and tilings that suit a layer, and keep the best for this model of GPU')
-      .option(
-        '--shapes <sets>',
-        'llama-8b, llama-70b, paper, baseline, or K x N such as 4096x6144, with commas between',
-        shapes,
-        parseShapes('llama-8b'),
-      )
-      .option('--m <counts>', 'numbers of tokens, with commas between', tokenCounts, defaultTokens)
-      .option('--group <weights>', 'weights that share a scale: 32, 64 or 128', groupSize, 128)
-      .option('--dtype <type>', 'activations: f16 or bf16', word<HalfType>('--dtype', ['f16', 'bf16']), 'f16')
-      .option('--gpu <index>', 'which GPU', integer('--gpu', 0, 255), 0)
       .option('--simulate', 'on the simulator, without a GPU: nothing is kept, times mean nothing')
       .option('--output <folder>', 'write the table into this folder as well', path('--output'))
       .action((flags: TuneFlags) => action((output, signal) => run(flags, output, signal))),
