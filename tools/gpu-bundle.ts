@@ -39,7 +39,8 @@ writeFileSync(
   `#!/usr/bin/env bash
 # ./run test [--json FILE]: every GPU test of this bundle; exit code 0 when all agree. ./run bench [--json FILE]: the GPU benchmarks;
 # exit code 0 when all results are right.
-# ./run gemm [flags]: marlin bench gemm. ./run decode: tokens a second of a whole network. ./run marlin VERB: the command line.
+# ./run steps: the steps towards the 4-bit product, timed. ./run gemm [flags]: marlin bench gemm.
+# ./run decode: tokens a second of a whole network. ./run marlin VERB: the command line.
 # ./run smoke: the driver binding alone, a report in JSON.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -52,10 +53,11 @@ case "\${1:-}" in
   test) shift; exec ./node test/gpu/main.ts "$@" ;;
   bench) shift; exec ./node bench/gpu/main.ts "$@" ;;
   decode) shift; exec ./node bench/gpu/decode-main.ts "$@" ;;
+  steps) shift; exec ./node bench/gpu/steps-main.ts "$@" ;;
   gemm) shift; exec ./node bin/marlin.js bench gemm "$@" ;;
   marlin) shift; exec ./node bin/marlin.js "$@" ;;
   smoke) exec ./node src/cuda/cuda.gpu.ts ;;
-  *) echo "usage: ./run test [--json FILE] | bench [--json FILE] | decode [--json FILE] | gemm [flags] | marlin VERB | smoke" >&2; exit 2 ;;
+  *) echo "usage: ./run test [--json FILE] | bench [--json FILE] | decode [--json FILE] | steps [--json FILE] | gemm [flags] | marlin VERB | smoke" >&2; exit 2 ;;
 esac
 `,
   { mode: 0o755 },

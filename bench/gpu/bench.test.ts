@@ -7,6 +7,7 @@ import { measureDecode } from './decode.ts';
 import { launchCosts } from './launch-cost.ts';
 import { commit } from '../../src/bench/machine.ts';
 import { measureProduct, setCount } from './product.ts';
+import { measureSteps } from './steps.ts';
 import { kinds } from './synthetic.ts';
 import { type Contender, variants } from './variants.ts';
 
@@ -105,4 +106,14 @@ test('a network of random weights reads and draws', () => {
       kind.name,
     );
   }
+});
+
+test('every step towards the 4-bit product is timed', () => {
+  const device = new SimulatedDevice({ facts: { multiprocessors: 2 } });
+  const steps = measureSteps(device, { n: 32, k: 256 }, { copies: 1, samples: 1, launches: 1, conflictFree: true });
+  assert.deepEqual(
+    steps.map(({ name }) => name.slice(0, 2)),
+    ['1 ', '2 ', '4 ', '5 ', '6 ', '7 ', '7 '],
+  );
+  assert.ok(steps.every(({ microseconds, bytesPerSecond }) => microseconds > 0 && bytesPerSecond > 0));
 });
