@@ -1,7 +1,7 @@
 // Networks of real models' shapes with random weights that are made on the device: their speed is that of the real ones, and nothing is downloaded.
 import { Random } from '../../src/base/random.ts';
 import { fillRepeated, stripBlock } from '../../src/bench/data.ts';
-import type { Device, DeviceBuffer } from '../../src/device/device.ts';
+import type { Device } from '../../src/device/device.ts';
 import type { ModelConfig } from '../../src/formats/config.ts';
 import type { WeightShape } from '../../src/kernels/marlin/family.ts';
 import { packedBytes, rowTiles, type Scheme, STRIP_ROWS } from '../../src/kernels/marlin/layout.ts';
@@ -44,15 +44,21 @@ export interface SyntheticKind {
   bytes(rows: number, columns: number): number;
 }
 
-/** A prime: rows that repeat a block of this length are not alike. */
-const BLOCK = 4_194_301;
+/** A prime: rows that repeat so many numbers are not alike. */
+const NUMBERS = 65_521;
+
+/** f16 of a deviation that keeps activations in range. */
+function normalHalves(columns: number): Uint16Array {
+  const random = new Random(columns);
+  return new Uint16Array(Float16Array.from({ length: NUMBERS }, () => random.normal() / Math.sqrt(columns)).buffer);
+}
 
 export const w16: SyntheticKind = {
   name: '16-bit',
   load: (host, rows, columns) => {
     const padded = paddedRows(rows);
     const weights = host.allocate(2 * padded * columns, 'random weights');
-    fill(host.device, weights, columns);
+    fillRepeated(host.device, weights, normalHalves(columns));
     return new Dense16(host, weights, padded, columns);
   },
   bytes: (rows, columns) => 2 * rows * columns,
@@ -77,19 +83,6 @@ export const w4: SyntheticKind = {
 };
 
 export const kinds: readonly SyntheticKind[] = [w16, w4];
-
-/** Normal weights of a deviation that keeps activations in range: a block from the host, copied on by the device. */
-function fill(device: Device, target: DeviceBuffer, columns: number): void {
-  const random = new Random(columns);
-  const few = Float16Array.from({ length: 65_521 }, () => random.normal() / Math.sqrt(columns));
-  const block = new Float16Array(Math.min(BLOCK, target.bytes / 2));
-  for (let at = 0; at < block.length; at += few.length) block.set(few.subarray(0, block.length - at), at);
-  target.write(block);
-  for (let done = block.byteLength; done < target.bytes; done *= 2) {
-    const part = Math.min(done, target.bytes - done);
-    device.copy(target.slice(done, part), target.slice(0, part));
-  }
-}
 
 class SyntheticOps extends GpuOps {
   private readonly kind: SyntheticKind;
