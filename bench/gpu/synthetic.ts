@@ -31,7 +31,6 @@ export const shapes = {
   },
 } as const;
 
-export type ShapeName = keyof typeof shapes;
 export type SyntheticShape = Pick<
   ModelConfig,
   'hiddenSize' | 'intermediateSize' | 'layers' | 'heads' | 'kvHeads' | 'headDim' | 'vocabSize'

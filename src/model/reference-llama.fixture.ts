@@ -1,6 +1,7 @@
 // Test support, used by tests only: the whole Llama forward pass in float64, one token at a time over all earlier ones. It knows no kernel, no cache
 // and nothing of llama.ts, so that a mistake there is not repeated here.
-import { denseProduct, rmsNorm } from '../cpu/reference.ts';
+import { rmsNorm } from '../base/reference.ts';
+import { denseProduct } from '../cpu/reference.ts';
 import { Checkpoint } from '../formats/checkpoint.ts';
 import { readQuantized } from '../formats/compressed-tensors.ts';
 import { type ModelConfig, readModelConfig, type RopeScaling } from '../formats/config.ts';

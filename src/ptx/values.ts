@@ -100,6 +100,14 @@ export class U32 extends Value {
     const shift = shiftOf(x);
     return shift === null ? compute(U32, isa.mulU32, [this, int(x)]) : this.shl(shift);
   }
+  /** The upper 32 of the 64 bits of the product. */
+  mulHi(x: Int): U32 {
+    return compute(U32, isa.mulHiU32, [this, int(x)]);
+  }
+  /** this * x + y, one instruction. */
+  mad(x: Int, y: Int): U32 {
+    return compute(U32, isa.madU32, [this, int(x), int(y)]);
+  }
   div(x: Int): U32 {
     const shift = shiftOf(x);
     return shift === null ? compute(U32, isa.divU32, [this, int(x)]) : this.shr(shift);
@@ -224,6 +232,9 @@ export class S32 extends Value {
   lt(x: S32 | number): Pred {
     return compute(Pred, isa.ltS32, [this, signed(x)]);
   }
+  le(x: S32 | number): Pred {
+    return compute(Pred, isa.leS32, [this, signed(x)]);
+  }
   toF32(): F32 {
     return compute(F32, isa.s32ToF32, [this]);
   }
@@ -317,6 +328,9 @@ export class B16 extends Value {
 
   f16ToF32(): F32 {
     return compute(F32, isa.f16ToF32, [this]);
+  }
+  bf16ToF32(): F32 {
+    return compute(F32, isa.bf16ToF32, [this]);
   }
   /** Two halves in one register, this one below. */
   pairWith(upper: B16): B32 {

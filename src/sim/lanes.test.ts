@@ -1,11 +1,12 @@
 // What lanes tell each other, and what they change in turn, against plain loops: shuffles, votes, reductions, matrices, atomics.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { bf16ToNumber } from '../base/f16.ts';
 import { Random } from '../base/random.ts';
 import { kernel } from '../ptx/kernel.ts';
 import { rows, swizzled } from '../ptx/layout.ts';
 import type { K } from '../ptx/trace.ts';
-import type { B32, U32 } from '../ptx/values.ts';
+import { type B32, u32, type U32 } from '../ptx/values.ts';
 import { right, SEEDS } from './findings/planted.fixture.ts';
 import { simulate } from './simulate.ts';
 
@@ -26,6 +27,27 @@ function each(body: (k: K, word: B32) => U32 | B32): Uint32Array {
 }
 
 const same = (value: number): Uint32Array => new Uint32Array(32).fill(value >>> 0);
+
+test('words of their own: upper halves of products, multiply and add, order of signed numbers, bf16', () => {
+  assert.deepEqual(
+    each((_, word) => word.asU32().mulHi(word.asU32())),
+    x.map((word) => Number((BigInt(word) * BigInt(word)) >> 32n)),
+  );
+  assert.deepEqual(
+    each((_, word) => word.asU32().mad(3, 7)),
+    x.map((word) => Math.imul(word, 3) + 7),
+  );
+  assert.deepEqual(
+    each((k, word) => k.select(word.asU32().asS32().le(0), u32(1), u32(0))),
+    x.map((word) => Number(signed(word) <= 0)),
+  );
+  const program = kernel({ name: 'widened', threads: 32, params: { from: 'bf16*', to: 'f32*' } }, (k, { from, to }) =>
+    k.stF32(to.at(k.lane), k.ldB16(from.at(k.lane)).bf16ToF32()),
+  );
+  const [from, to] = [x.map((word) => word & 0x7f7f), new Float32Array(32)];
+  assert.deepEqual(simulate(program, { grid: [1], args: { from: Uint16Array.from(from), to } }).findings, []);
+  assert.deepEqual([...to], [...from].map(bf16ToNumber));
+});
 
 describe('shuffles', () => {
   const from: Readonly<Record<string, readonly [(k: K, word: B32) => B32, (lane: number) => number]>> = {

@@ -10,7 +10,7 @@ import {
   randomArgs,
   randomMatrix,
 } from '../../src/kernels/marlin/ampere/problem.ts';
-import { planAmpere } from '../../src/kernels/marlin/ampere/plan.ts';
+import { ampereCandidates } from '../../src/kernels/marlin/ampere/plan.ts';
 import { packedBytes, STRIP_ROWS } from '../../src/kernels/marlin/layout.ts';
 import type { PackedMatrix } from '../../src/kernels/marlin/pack.ts';
 import { runOnDevice } from './run-program.ts';
@@ -57,7 +57,7 @@ function sampledError(of: Ampere, matrix: PackedMatrix, args: AmpereArgs): numbe
 const ampereTrial = (key: Case, m: number): Trial => ({
   name: `marlin-ampere ${key.size.n}x${key.size.k}, ${m} tokens, ${key.type}, groups of ${key.scheme.group}`,
   run: (device) => {
-    const { tiling, ctas } = planAmpere(key.size, key.scheme, m, device.facts).chosen;
+    const { tiling, ctas } = ampereCandidates(key.size, key.scheme, m, device.facts)[0]!;
     const of: Ampere = { ...key, tiling, ctas, epilogue: { output: key.type, bias: false } };
     const matrix = matrixOf(of, key);
     const args = randomArgs(new Random(2), of, matrix, m);

@@ -50,26 +50,28 @@ function run(flags: PlanFlags, output: Output): unknown {
   };
   const problem = { m, n, k, type, scheme: { group: flags.group, zeroPoints: flags.zeroPoints === true } };
   const measured = tuned === undefined ? {} : { measured: measuredBy(tunedTables(tuned)) };
-  const { chosen, by, rejected, excluded } = planMarlin(problem, facts, measured);
+  const { chosen, by, rejected, impossible, excluded } = planMarlin(problem, facts, measured);
   output.text(
     `${chosen.kernel} (${tilingText(chosen.tiling)}), ${ctas(chosen)} CTAs, about ${microseconds(chosen)} us by ${by}\n`,
   );
-  if (flags.why === true) output.text(`\n${reasons({ rejected, excluded })}`);
+  if (flags.why === true) output.text(`\n${reasons({ rejected, impossible, excluded })}`);
   return {
     problem,
     by,
     chosen: json(chosen),
     rejected: rejected.map((one) => ({ ...json(one), reason: one.reason })),
+    impossible,
     excluded,
   };
 }
 
-function reasons({ rejected, excluded }: Pick<Plan, 'rejected' | 'excluded'>): string {
-  if (rejected.length + excluded.length === 0) return 'There is no other candidate.\n';
+function reasons({ rejected, impossible, excluded }: Pick<Plan, 'rejected' | 'impossible' | 'excluded'>): string {
+  if (rejected.length + impossible.length + excluded.length === 0) return 'There is no other candidate.\n';
   return table(
     ['kernel', 'tiling', 'CTAs', 'us', 'why not'],
     [
       ...rejected.map((one) => [one.kernel, tilingText(one.tiling), ctas(one), microseconds(one), one.reason]),
+      ...impossible.map(({ kernel, tiling, reason }) => [kernel, tilingText(tiling), '-', '-', reason]),
       ...excluded.map(({ family, reason }) => [family, '-', '-', '-', reason]),
     ],
   );

@@ -3,7 +3,7 @@ import { Random } from '../../base/random.ts';
 import { relativeError } from '../../base/stats.ts';
 import { type Entry, entry, type Example, example } from '../entry.ts';
 import { siluColumns, siluMultiply } from './kernel.ts';
-import { siluMultiplyReference } from './reference.ts';
+import { siluMultiply as siluMultiplyReference } from '../../base/reference.ts';
 
 export const activationEntry: Entry = entry({
   name: 'activation',

@@ -100,6 +100,13 @@ export interface Family {
   readonly refusal?: (problem: Problem, facts: DeviceFacts) => string | null;
   /** Not empty where the device and the tokens are within these limits and nothing is refused; only what can run. */
   readonly candidates: (problem: Problem, facts: DeviceFacts) => readonly Candidate[];
+  /** Tilings that were thought of and cannot run, with the reason. */
+  readonly misfits?: (problem: Problem, facts: DeviceFacts) => readonly Misfit[];
+}
+
+export interface Misfit {
+  readonly tiling: Tiling;
+  readonly reason: string;
 }
 
 /** 'columns 64, stages 4'. */

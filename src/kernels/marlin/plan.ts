@@ -4,7 +4,7 @@ import type { DeviceFacts } from '../../device/device.ts';
 import { has } from '../../ptx/builder.ts';
 import { gatesRefusal } from './epilogue.ts';
 import { families as allFamilies } from './families.ts';
-import { type Candidate, type Family, type Problem, tilingText } from './family.ts';
+import { type Candidate, type Family, type Misfit, type Problem, tilingText } from './family.ts';
 
 export interface Rejected extends Candidate {
   readonly reason: string;
@@ -16,6 +16,8 @@ export interface Plan {
   readonly by: 'measurement' | 'estimate';
   /** Cheapest first. */
   readonly rejected: readonly Rejected[];
+  /** Tilings that cannot run. */
+  readonly impossible: readonly (Misfit & { readonly kernel: string })[];
   /** Families none of whose candidates can run. */
   readonly excluded: readonly { readonly family: string; readonly reason: string }[];
 }
@@ -60,7 +62,12 @@ export function planMarlin(
   const rejected = candidates
     .filter((candidate) => candidate !== chosen)
     .map((candidate) => ({ ...candidate, reason: reasonOf(candidate, chosen, found !== undefined) }));
-  return { chosen, by: found === undefined ? 'estimate' : 'measurement', rejected, excluded };
+  const impossible = judged.flatMap(({ family, reason }) =>
+    reason === null
+      ? (family.misfits?.(problem, facts) ?? []).map((misfit) => ({ kernel: family.name, ...misfit }))
+      : [],
+  );
+  return { chosen, by: found === undefined ? 'estimate' : 'measurement', rejected, impossible, excluded };
 }
 
 /** Errors: 'product-shape-invalid'. */

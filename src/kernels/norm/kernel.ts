@@ -1,4 +1,4 @@
-// RMS norm (Zhang and Sennrich 2019): a row of f32 a CTA, kept in registers between the sum and the product; f16 out. Optionally adds to the row first.
+// RMS norm (Zhang and Sennrich 2019): a row of f32 a CTA, kept in registers between the sum and the product; f16 out.
 import { kernel } from '../../ptx/kernel.ts';
 import type { Global } from '../../ptx/pointers.ts';
 import type { Program } from '../../ptx/program.ts';
@@ -7,12 +7,10 @@ import { type F32, f32, type U32 } from '../../ptx/values.ts';
 import {
   awaitInputs,
   ctaSum,
-  floatsOf,
   halvesOf,
   loadFloats,
   type Overlap,
   requireMultiple,
-  storeFloats,
   targetOf,
   within,
 } from '../vectors.ts';
@@ -33,11 +31,6 @@ export type RmsNormParams = {
   readonly first: 'u32';
 };
 
-export type AddRmsNormParams = Omit<RmsNormParams, 'first'> & {
-  /** [rows, width], added to x, in memory as well. */
-  readonly delta: 'f16*';
-};
-
 /** f32 of a load of 16 bytes. */
 const VECTOR = 4;
 /** Loads of a thread that it keeps: 16 registers. */
@@ -56,28 +49,6 @@ export function rmsNorm(shape: NormShape): Program<RmsNormParams> {
       const from = x.at(first.add(row).mul(width));
       const values = eachVector(k, width, (at) => loadFloats(k, from.at(at)));
       normalize(k, width, values, gain, epsilon, y.at(row.mul(width)));
-    },
-  );
-}
-
-/** x += delta, then the same of x. */
-export function addRmsNorm(shape: NormShape): Program<AddRmsNormParams> {
-  const { width } = shape;
-  const threads = threadsOf(width);
-  const params: AddRmsNormParams = { x: 'f32*', delta: 'f16*', gain: 'f32*', y: 'f16*', epsilon: 'f32' };
-  return kernel(
-    { name: `add_rms_norm_${width}`, threads, target: targetOf(shape), params },
-    (k, { x, delta, gain, y, epsilon }) => {
-      awaitInputs(k, shape);
-      const start = k.cta.x.mul(width);
-      const values = eachVector(k, width, (at) => {
-        const place = x.at(start.add(at));
-        const added = floatsOf(k.ldGlobal(delta.at(start.add(at)), 2));
-        const sums = loadFloats(k, place).map((value, i) => value.add(added[i]!));
-        storeFloats(k, place, sums);
-        return sums;
-      });
-      normalize(k, width, values, gain, epsilon, y.at(start));
     },
   );
 }

@@ -1,7 +1,7 @@
 // The paper's kernel among those that a plan chooses from.
 import { type Candidate, COUNTER_BYTES, type Family, runnable } from '../family.ts';
 import { ampere, type Ampere, ampereGrid } from './kernel.ts';
-import { ampereCandidates } from './plan.ts';
+import { ampereCandidates, ampereMisfits } from './plan.ts';
 import { workspaceOf } from './tiling.ts';
 
 const MOST_CANDIDATES = 24;
@@ -38,4 +38,6 @@ export const ampereFamily: Family = {
             })),
         };
       }),
+  misfits: ({ m, n, k, scheme }, facts) =>
+    ampereMisfits({ n, k }, scheme, m, facts).map(({ tiling, reason }) => ({ tiling: { ...tiling }, reason })),
 };

@@ -1,4 +1,4 @@
-// Which tile and how many CTAs the Ampere kernel takes for a matrix, a number of tokens and a device, and why not the others. Pure: asks no device.
+// Which tiles and how many CTAs suit the Ampere kernel for a matrix, a number of tokens and a device, and which are out of the question. Pure: asks no device.
 import { mostSharers, sharedBytes, stageBytes, type Stripes, stripesOf, tileSums, type Tiling } from './tiling.ts';
 import { type MatrixSize, type Scheme, STRIP_K, STRIP_ROWS, stripBytes } from '../layout.ts';
 
@@ -17,26 +17,21 @@ export interface AmpereCandidate {
   readonly cost: number;
 }
 
-/** Tiles of other tokens, and stripes of other lengths, add in another order: for the same bits at any m, fix the tile and the stripes. */
-export interface AmperePlan {
-  readonly chosen: AmpereCandidate;
-  readonly rejected: readonly (AmpereCandidate & { readonly reason: string })[];
-}
-
 const STRIPS = [4, 8, 16] as const;
 const TOKENS = [8, 16, 32, 64] as const;
 const STAGES = [4, 6, 8] as const;
 
-/** Errors: RangeError for m < 1, or a device on which no tile fits. */
-export function planAmpere(size: MatrixSize, scheme: Scheme, m: number, device: AmpereDevice): AmperePlan {
-  if (!Number.isInteger(m) || m < 1) throw new RangeError(`a product of ${m} tokens`);
-  const candidates = allCandidates(size, scheme, m, device);
-  const [chosen] = fitting(candidates, scheme, m, device);
-  if (chosen === undefined) throw new RangeError(`no tile fits ${device.sharedBytesPerBlock} bytes of shared memory`);
-  const rejected = candidates
-    .filter((one) => one !== chosen)
-    .map((one) => ({ ...one, reason: misfit(one.tiling, scheme, m, device) ?? slower(one, chosen) }));
-  return { chosen, rejected };
+/** Tiles that are out of the question, with the reason. */
+export function ampereMisfits(
+  size: MatrixSize,
+  scheme: Scheme,
+  m: number,
+  device: AmpereDevice,
+): readonly { readonly tiling: Tiling; readonly reason: string }[] {
+  return allCandidates(size, scheme, m, device).flatMap(({ tiling }) => {
+    const reason = misfit(tiling, scheme, m, device);
+    return reason === null ? [] : [{ tiling, reason }];
+  });
 }
 
 function allCandidates(size: MatrixSize, scheme: Scheme, m: number, device: AmpereDevice): AmpereCandidate[] {
@@ -45,18 +40,18 @@ function allCandidates(size: MatrixSize, scheme: Scheme, m: number, device: Ampe
   );
 }
 
-function fitting(all: readonly AmpereCandidate[], scheme: Scheme, m: number, device: AmpereDevice): AmpereCandidate[] {
-  return all.filter(({ tiling }) => misfit(tiling, scheme, m, device) === null).toSorted((a, b) => a.cost - b.cost);
-}
-
-/** All that fit, cheapest first. */
+/**
+ * All that fit, cheapest first. Tiles of other tokens, and stripes of other lengths, add in another order: for the same bits at any m, keep one.
+ */
 export function ampereCandidates(
   size: MatrixSize,
   scheme: Scheme,
   m: number,
   device: AmpereDevice,
 ): readonly AmpereCandidate[] {
-  return fitting(allCandidates(size, scheme, m, device), scheme, m, device);
+  return allCandidates(size, scheme, m, device)
+    .filter(({ tiling }) => misfit(tiling, scheme, m, device) === null)
+    .toSorted((a, b) => a.cost - b.cost);
 }
 
 /** Why a tile is out of the question, whatever it would cost. */
@@ -68,12 +63,6 @@ function misfit(tiling: Tiling, scheme: Scheme, m: number, device: AmpereDevice)
   if (enough === undefined || tiling.tokens === enough) return null;
   if (tiling.tokens > enough) return `multiplies ${tiling.tokens} tokens where ${enough} are enough`;
   return `reads the weights ${Math.ceil(m / tiling.tokens)} times where a tile of ${enough} tokens reads them once`;
-}
-
-function slower({ tokenTiles, stripes, cost }: AmpereCandidate, chosen: AmpereCandidate): string {
-  const reads = tokenTiles > chosen.tokenTiles ? `reads the weights ${tokenTiles} times, ` : '';
-  const times = (cost / chosen.cost).toFixed(2);
-  return `${reads}${stripes.ctas} stripes of ${stripes.stripe} units, up to ${mostSharers(stripes)} a tile: ${times} times the cost of the chosen one`;
 }
 
 function candidate(tiling: Tiling, size: MatrixSize, scheme: Scheme, m: number, device: AmpereDevice): AmpereCandidate {

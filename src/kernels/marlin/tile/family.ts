@@ -1,11 +1,14 @@
 // The product on wgmma among the kernels that a plan chooses from.
-import { type Candidate, type Family, runnable } from '../family.ts';
+import { type Candidate, type Family, runnable, type Tiling } from '../family.ts';
 import { marlinTile } from './kernel.ts';
-import { tileCandidates } from './plan.ts';
+import { tileCandidates, tileMisfits } from './plan.ts';
+import type { TileTiling } from './tiling.ts';
 
 const MOST_CANDIDATES = 24;
 /** Of its highest clock, what a chip keeps up under load: 1755 of 1980 MHz on an H100. */
 const SUSTAINED = 1755 / 1980;
+
+const words = (tiling: TileTiling): Tiling => ({ ...tiling, once: tiling.once ? 1 : 0 });
 
 export const tileFamily: Family = {
   name: 'tile',
@@ -16,7 +19,7 @@ export const tileFamily: Family = {
       .slice(0, MOST_CANDIDATES)
       .map(({ tiling, grid, cycles }): Candidate => ({
         kernel: 'tile',
-        tiling: { ...tiling, once: tiling.once ? 1 : 0 },
+        tiling: words(tiling),
         grid: [grid],
         cost: (cycles / (SUSTAINED * clockHz)) * 1e6,
         workspaceBytes: 0,
@@ -34,4 +37,6 @@ export const tileFamily: Family = {
             { overlap: true },
           ),
       })),
+  misfits: ({ m, n, k, scheme }) =>
+    tileMisfits(m, { n, k }, scheme).map(({ tiling, reason }) => ({ tiling: words(tiling), reason })),
 };

@@ -1,4 +1,4 @@
-// Which tiling of the 4-bit product on wgmma suits m tokens, a matrix and a GPU, and why the others do not. Pure: knows no device.
+// Which tilings of the 4-bit product on wgmma suit m tokens, a matrix and a GPU, and which cannot run. Pure: knows no device.
 import { type MatrixSize, type Scheme, STRIP_K, STRIP_ROWS, stripBytes } from '../layout.ts';
 import {
   clusterOf,
@@ -20,11 +20,6 @@ export interface TileCandidate {
   /** Expected cycles, and what they are spent on most. */
   readonly cycles: number;
   readonly limit: 'arithmetic' | 'caches' | 'memory';
-}
-
-export interface TilePlan {
-  readonly chosen: TileCandidate;
-  readonly rejected: readonly { readonly tiling: TileTiling; readonly reason: string }[];
 }
 
 /**
@@ -52,7 +47,7 @@ const STORE = { fixed: 500, perToken: 3 } as const;
 const multicastLoss = (tokens: number): number => (tokens <= 64 ? 1.25 : tokens <= 128 ? 1.07 : 1.005);
 /** Multiprocessors of 132 that clusters of four reach. */
 const REACHED_BY_FOUR = 120 / 132;
-export const SHARED_BYTES: number = 227 * 1024;
+const SHARED_BYTES = 227 * 1024;
 const MOST_STAGES = 8;
 /** Tokens of a tile that are tried, besides m itself. */
 const TOKENS = [16, 32, 48, 64, 96, 128, 160, 192, 224, 256] as const;
@@ -70,16 +65,16 @@ export function blockCycles({
   return Math.max(PRODUCT.fixed + PRODUCT.perToken * tokens, fixed + perToken * tokens + STAGE_CYCLES / blocks);
 }
 
-/** Errors: RangeError when no tiling can multiply the matrix, with the reason. */
-export function planTile(m: number, size: MatrixSize, scheme: Scheme, multiprocessors: number): TilePlan {
-  const refused = tilings(m, scheme).flatMap((tiling) => {
+/** Tilings that cannot multiply the matrix, with the reason. */
+export function tileMisfits(
+  m: number,
+  size: MatrixSize,
+  scheme: Scheme,
+): readonly { readonly tiling: TileTiling; readonly reason: string }[] {
+  return tilings(m, scheme).flatMap((tiling) => {
     const reason = refusalOf(tiling, size, scheme);
     return reason === null ? [] : [{ tiling, reason }];
   });
-  const [chosen, ...others] = tileCandidates(m, size, scheme, multiprocessors);
-  if (chosen === undefined) throw new RangeError(refused[0]?.reason ?? 'there is no tiling');
-  const slower = others.map((candidate) => ({ tiling: candidate.tiling, reason: reasonOf(candidate, chosen) }));
-  return { chosen, rejected: [...slower, ...refused] };
 }
 
 /** All tilings that can multiply the matrix, fastest first. */
@@ -117,7 +112,7 @@ function tilings(m: number, scheme: Scheme): TileTiling[] {
 }
 
 /** As many stages as there is room for, up to eight; two where there is not even that. */
-export function withStages(tiling: Omit<TileTiling, 'stages'>, scheme: Scheme): TileTiling {
+function withStages(tiling: Omit<TileTiling, 'stages'>, scheme: Scheme): TileTiling {
   let stages = MOST_STAGES;
   while (stages > 2 && sharedBytes({ ...tiling, stages }, scheme) > SHARED_BYTES) stages--;
   return { ...tiling, stages };
@@ -160,9 +155,4 @@ function candidateOf(
   const memory = (blocks * blockBytes) / MEMORY_RATE;
   const limit = memory > computing ? 'memory' : arithmetic > caches ? 'arithmetic' : 'caches';
   return { tiling, grid, turns, cycles: Math.round(FIXED_CYCLES + Math.max(memory, computing)), limit };
-}
-
-function reasonOf({ grid, turns, cycles, limit }: TileCandidate, chosen: TileCandidate): string {
-  const slower = `${(cycles / chosen.cycles).toFixed(2)} times the cycles of the chosen one`;
-  return `${grid} CTAs, ${turns} ${turns === 1 ? 'turn' : 'turns'}, limited by ${limit}: ${slower}`;
 }
