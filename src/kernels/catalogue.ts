@@ -1,6 +1,6 @@
 // Every kernel of the repository, by name: what `marlin kernel` lists, and what is assembled and simulated as a whole.
 import { activationEntry } from './activation/entry.ts';
-import { attentionCombineEntry, attentionDecodeEntry, attentionPrefillEntry } from './attention/entry.ts';
+import { attentionDecodeEntry, attentionPrefillEntry } from './attention/entry.ts';
 import { dense16Entry } from './dense16/entry.ts';
 import { linearStreamedEntry, linearTiledEntry } from './dense16/linear-entry.ts';
 import { dense16WgmmaEntry } from './dense16/wgmma-entry.ts';
@@ -28,7 +28,6 @@ export const catalogue: readonly Entry[] = [
   normEntry,
   ropeEntry,
   attentionDecodeEntry,
-  attentionCombineEntry,
   attentionPrefillEntry,
   activationEntry,
   samplingEntry,

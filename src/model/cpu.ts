@@ -136,11 +136,8 @@ export class CpuOps implements Ops<CpuKinds> {
     if (options.bias !== undefined && options.bias !== null) this.cpu.addBias(y, options.bias, tokens);
   }
 
-  ropeAndStore(qkv: Activation, cache: CpuCache, layer: number, position: number, tokens: number): void {
-    this.cpu.ropeAndStore(qkv, cache, layer, position, tokens);
-  }
-
   attention(qkv: Activation, cache: CpuCache, layer: number, position: number, y: Activation, tokens: number): void {
+    this.cpu.ropeAndStore(qkv, cache, layer, position, tokens);
     this.cpu.attention(qkv, cache, layer, position, y, tokens);
   }
 

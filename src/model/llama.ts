@@ -107,7 +107,6 @@ export class Llama<K extends Kinds> {
     for (const [i, layer] of this.layers.entries()) {
       ops.rmsNorm(hidden, layer.inputNorm, config.rmsNormEps, normed, tokens);
       ops.linear(layer.qkv, normed, this.qkv, tokens, { bias: layer.qkvBias });
-      ops.ropeAndStore(this.qkv, cache, i, position, tokens);
       ops.attention(this.qkv, cache, i, position, this.attended, tokens);
       ops.linear(layer.output, this.attended, hidden, tokens, { add: true, bias: layer.outputBias });
       ops.rmsNorm(hidden, layer.mlpNorm, config.rmsNormEps, normed, tokens);

@@ -75,9 +75,10 @@ export interface Ops<K extends Kinds> extends Disposable {
     tokens: number,
     options?: { readonly add?: boolean; readonly bias?: K['vector'] | null },
   ): void;
-  /** Rotates q in place, and k into the cache beside v; a token of qkv is its q heads, k heads, v heads, the first at `position`. */
-  ropeAndStore(qkv: K['activation'], cache: K['cache'], layer: number, position: number, tokens: number): void;
-  /** y = causal attention of qkv's queries over the cache. */
+  /**
+   * y = causal attention: a token of qkv is its q heads, k heads, v heads, the first token at `position`. Queries and keys are rotated to their positions,
+   * keys and values go into the cache, and queries look at all of it up to themselves. What qkv holds afterwards is the device's affair.
+   */
   attention(
     qkv: K['activation'],
     cache: K['cache'],

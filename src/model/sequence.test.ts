@@ -68,11 +68,10 @@ class FakeOps implements Ops<FakeKinds> {
     this.first = first;
   }
   linear(): void {}
-  ropeAndStore(_qkv: number, cache: number, _layer: number, position: number, tokens: number): void {
+  attention(_qkv: number, cache: number, _layer: number, position: number, _y: number, tokens: number): void {
     assert.equal(tokens, this.ids.length);
     this.steps.push({ cache, position, ids: this.ids });
   }
-  attention(): void {}
   gatedLinear(): void {}
   read(width: number, tokens: number): Float32Array {
     return Float32Array.from({ length: tokens * width }, (_, i) => this.ids[this.first + Math.floor(i / width)]!);

@@ -1,13 +1,17 @@
-// Attention of one query a sequence: warps share the positions among them, lanes the dimensions of a key; each warp leaves a partial softmax, and a
-// second kernel merges them in a fixed order. The grid is that of the whole context, so that one graph serves every position.
+// Attention of one query a sequence, with what comes before and after it: queries and the new key are rotated, key and value go into the cache, CTAs share
+// the positions, warps and lanes those of a CTA, and the CTA that comes last merges what all have. The grid is that of the whole context, so that one
+// graph serves every position.
 import { kernel } from '../../ptx/kernel.ts';
+import { rows } from '../../ptx/layout.ts';
+import type { Global } from '../../ptx/pointers.ts';
 import type { Program } from '../../ptx/program.ts';
 import type { K } from '../../ptx/trace.ts';
-import { type F32, f32, type U32, type Var } from '../../ptx/values.ts';
+import { type F32, f32, type U32, u32 } from '../../ptx/values.ts';
 import {
   awaitInputs,
   floatsOf,
-  laneSum,
+  halvesOf,
+  loadFloats,
   LOG2_E,
   type Overlap,
   PER_LOAD,
@@ -18,20 +22,21 @@ import {
   targetOf,
 } from '../vectors.ts';
 import type { AttentionShape } from './reference.ts';
+import { absorb, merge, mergeLanes, mergeParts, newSoftmax, type Softmax } from './softmax.ts';
 
 export type DecodeParams = {
-  /** [heads + 2 kvHeads, headDim], of which the queries are read. */
+  /** [heads + 2 kvHeads, headDim]: queries, the new key, the new value; not rotated yet. */
   readonly qkv: 'f16*';
-  /** [kvHeads, context, headDim] */
+  /** [kvHeads, context, headDim]; the new one is added. */
   readonly keys: 'f16*';
   readonly values: 'f16*';
-  /** [heads, splits * WARPS, headDim + 4]: weighted values, then their largest score and the sum of their weights. */
+  /** [context, headDim / 2] */
+  readonly cosines: 'f32*';
+  readonly sines: 'f32*';
+  /** [heads, splits, headDim + 4]: weighted values, then their largest score and the sum of their weights. */
   readonly partial: 'f32*';
-  readonly state: 'u32*';
-};
-
-export type CombineParams = {
-  readonly partial: 'f32*';
+  /** [decodeGrid's second]: CTAs that have handed over; zero before the first launch and after each. */
+  readonly counters: 'u32*';
   /** [heads, headDim] */
   readonly y: 'f16*';
   readonly state: 'u32*';
@@ -48,11 +53,8 @@ const THREADS = 32 * WARPS;
 const UNROLL = 4;
 /** Queries of a CTA at most: each takes 18 registers a lane. */
 const MOST_QUERIES = 8;
-/** Below every score, and finite, so that differences are numbers. */
-const LEAST = -1e30;
 /** Behind the values of a partial; four, so that it stays aligned. */
 const EXTRA = 4;
-
 /** Lanes of a key; where the dimension is no power of two, some of them idle. */
 function lanesOf(headDim: number): number {
   return 2 ** Math.ceil(Math.log2(headDim / PER_LOAD));
@@ -84,7 +86,12 @@ export function decodeGrid(shape: DecodeShape): readonly [splits: number, heads:
 
 /** Bytes of the partial softmaxes. */
 export function partialBytes({ heads, headDim, splits }: DecodeShape): number {
-  return 4 * heads * splits * WARPS * (headDim + EXTRA);
+  return 4 * heads * splits * (headDim + EXTRA);
+}
+
+/** Bytes of the counters. */
+export function counterBytes(shape: DecodeShape): number {
+  return 4 * decodeGrid(shape)[1];
 }
 
 /** How `length` positions are shared: `each` to a CTA, a whole number of turns, so that `active` CTAs have some. */
@@ -95,156 +102,190 @@ function shares(length: U32, { headDim, splits }: DecodeShape): { readonly each:
   return { each: turnsEach.mul(turn), active: turns.add(turnsEach).sub(1).div(turnsEach) };
 }
 
-interface Query {
-  /** This lane's dimensions, scaled so that scores are powers of two. */
-  readonly values: readonly F32[];
-  readonly most: Var<F32>;
-  readonly weight: Var<F32>;
-  readonly sums: readonly Var<F32>[];
-}
-
-/** Grid: decodeGrid(shape). Errors: RangeError unless headDim is a multiple of 8 up to 256 and kvHeads divides heads. */
+/** Grid: decodeGrid(shape). Errors: RangeError unless headDim is a multiple of 32 up to 256 and kvHeads divides heads. */
 export function decodeAttention(shape: DecodeShape): Program<DecodeParams> {
   const { heads, kvHeads, headDim, context, splits } = shape;
-  requireMultiple('the head dimension', headDim, PER_LOAD);
+  requireMultiple('the head dimension', headDim, 32);
   requireMultiple('the number of heads', heads, kvHeads);
   const [queries, lanes, turn] = [queriesOf(shape), lanesOf(headDim), turnOf(headDim)];
   const keysOfLoad = 32 / lanes;
   const parts = heads / kvHeads / queries;
-  const params: DecodeParams = { qkv: 'f16*', keys: 'f16*', values: 'f16*', partial: 'f32*', state: 'u32*' };
+  const pitch = headDim + EXTRA;
+  const partTile = rows('f32', [queries * WARPS, pitch]);
+  const params: DecodeParams = {
+    qkv: 'f16*',
+    keys: 'f16*',
+    values: 'f16*',
+    cosines: 'f32*',
+    sines: 'f32*',
+    partial: 'f32*',
+    counters: 'u32*',
+    y: 'f16*',
+    state: 'u32*',
+  };
   const name = `attention_decode_${heads}_${kvHeads}_${headDim}_${context}_${splits}`;
   return kernel(
     { name, threads: THREADS, target: targetOf(shape), params },
-    (k, { qkv, keys, values, partial, state }) => {
+    (k, { qkv, keys, values, cosines, sines, partial, counters, y, state }) => {
+      const [sParts, message] = [k.shared(partTile), k.shared(rows('u32', [1, 1]))];
       awaitInputs(k, shape);
-      const length = stateOf(k, state, STATE_POSITION).add(1);
-      const { each } = shares(length, shape);
+      const position = stateOf(k, state, STATE_POSITION);
+      const length = position.add(1);
+      const { each, active } = shares(length, shape);
       const begin = k.cta.x.mul(each);
+      const firstHead = k.cta.y.mul(queries);
       k.if(begin.lt(length), () => {
         const end = begin.add(each).min(length);
         const warp = k.shflIdx(k.warp, 0);
         const [keyOfLoad, part] = [k.lane.div(lanes), k.lane.mod(lanes)];
         const dim = part.mul(PER_LOAD).min(headDim - PER_LOAD);
-        const firstHead = k.cta.y.mul(queries);
+        const hasDim = part.lt(headDim / PER_LOAD);
+        const turned = rotation(k, dim, position, headDim, { cosines, sines });
+        const scale = k.select(hasDim, f32(LOG2_E / Math.sqrt(headDim)), f32(0));
         const all = Array.from({ length: queries }, (_, i) => {
-          const loaded = floatsOf(k.ldGlobal(qkv.at(firstHead.add(i).mul(headDim).add(dim)), 4));
-          return newQuery(k, loaded, k.select(part.lt(headDim / PER_LOAD), f32(LOG2_E / Math.sqrt(headDim)), f32(0)));
+          const rotated = turned(qkv.at(firstHead.add(i).mul(headDim)));
+          return { ...newSoftmax(k, PER_LOAD), values: rotated.map((value) => value.mul(scale)) };
         });
-        const head = k.cta.y.div(parts).mul(context);
-        k.loop(begin.add(warp.mul(keysOfLoad * UNROLL)), end, turn, (first) => {
+        const kvHead = k.cta.y.div(parts);
+
+        // The new position is in no cache yet, or not for sure: its key and value come from where they were made.
+        k.if(end.eq(length), () =>
+          k.if(warp.eq(0), () => {
+            const ofHead = (kind: number) => qkv.at(kvHead.add(heads + kind * kvHeads).mul(headDim));
+            const key = halvesOf(turned(ofHead(0)));
+            const value = k.ldGlobal(ofHead(1).at(dim), 4);
+            const first = keyOfLoad.eq(0);
+            absorb(k, all, lanes, [{ key: floatsOf(key), value, valid: first }]);
+            k.if(k.cta.y.mod(parts).eq(0), () =>
+              k.if(first, () =>
+                k.if(hasDim, () => {
+                  const place = kvHead.mul(context).add(position).mul(headDim).add(dim);
+                  k.stGlobal(keys.at(place), [key[0]!, key[1]!, key[2]!, key[3]!]);
+                  k.stGlobal(values.at(place), [value[0]!, value[1]!, value[2]!, value[3]!]);
+                }),
+              ),
+            );
+          }),
+        );
+        const cached = end.min(position);
+        k.loop(begin.add(warp.mul(keysOfLoad * UNROLL)), cached, turn, (first) => {
           const places = Array.from({ length: UNROLL }, (_, i) => first.add(keyOfLoad).add(i * keysOfLoad));
           const from = places.map((place) =>
-            head
-              .add(place.min(length.sub(1)))
+            kvHead
+              .mul(context)
+              .add(place.min(cached.sub(1)))
               .mul(headDim)
               .add(dim),
           );
           const keyWords = from.map((at) => k.ldGlobal(keys.at(at), 4));
           const valueWords = from.map((at) => k.ldGlobal(values.at(at), 4));
-          const valid = places.map((place) => place.lt(end));
-          const loadedKeys = keyWords.map((words) => floatsOf(words));
-          const weights = all.map((query) => {
-            const scores = loadedKeys.map((key, i) =>
-              k.select(valid[i]!, laneSum(k, dot(query.values, key), lanes), f32(LEAST)),
-            );
-            const most = scores.reduce<F32>((most, score) => most.max(score), query.most);
-            rescale(query, most);
-            return scores.map((score, i) => k.select(valid[i]!, score.sub(most).exp2(), f32(0)));
-          });
-          for (const [i, words] of valueWords.entries()) {
-            const value = floatsOf(words);
-            for (const [q, { weight, sums }] of all.entries()) {
-              weight.set(weight.add(weights[q]![i]!));
-              for (const [d, sum] of sums.entries()) sum.set(weights[q]![i]!.fma(value[d]!, sum));
-            }
-          }
+          const loaded = places.map((place, i) => ({
+            key: floatsOf(keyWords[i]!),
+            value: valueWords[i]!,
+            valid: place.lt(cached),
+          }));
+          absorb(k, all, lanes, loaded);
         });
         for (const [i, query] of all.entries()) {
           mergeLanes(k, query, lanes);
-          const place = firstHead
-            .add(i)
-            .mul(splits * WARPS)
-            .add(k.cta.x.mul(WARPS))
-            .add(warp);
-          const to = partial.at(place.mul(headDim + EXTRA));
+          const to = sParts.at(partTile.at(warp.add(i * WARPS), 0));
+          const stored = (at: U32, four: readonly F32[]): void => {
+            const [a, b, c, d] = four.map((value) => value.asB32());
+            k.stShared(to.at(at), [a!, b!, c!, d!]);
+          };
           k.if(k.lane.lt(headDim / PER_LOAD), () => {
-            storeFloats(k, to.at(dim), query.sums.slice(0, 4));
-            storeFloats(k, to.at(dim.add(4)), query.sums.slice(4));
+            // First the lower four dimensions of all lanes: stores of 16 bytes side by side meet different banks.
+            stored(part.mul(4), query.sums.slice(0, 4));
+            stored(part.mul(4).add(headDim / 2), query.sums.slice(4));
           });
-          k.if(k.lane.eq(0), () => storeFloats(k, to.at(headDim), [query.most, query.weight, f32(0), f32(0)]));
+          k.if(k.lane.eq(0), () => stored(u32(headDim), [query.most, query.weight, f32(0), f32(0)]));
         }
+        k.barSync();
+
+        // ---- the warps' parts, a thread a dimension at a time
+        const store = (head: U32, at: U32, { weight, sums }: Softmax): void =>
+          k.stB16(y.at(head.mul(headDim).add(at)), sums[0]!.div(weight).toF16());
+        const partOf = (head: U32, split: U32) => partial.at(head.mul(splits).add(split).mul(pitch));
+        k.loop(k.thread, u32(queries * headDim), THREADS, (item) => {
+          const [query, word] = [item.div(headDim), item.mod(headDim)];
+          const inHalf = word.mod(headDim / 2);
+          const at = inHalf
+            .div(4)
+            .mul(8)
+            .add(inHalf.mod(4))
+            .add(word.div(headDim / 2).mul(4));
+          const merged = newSoftmax(k, 1);
+          const ofWarp = Array.from({ length: WARPS }, (_, i) => {
+            const from = sParts.at(query.mul(WARPS).add(i).mul(pitch));
+            const load = (index: U32 | number): F32 => k.ldShared(from.at(index), 1)[0]!.asF32();
+            return { value: load(word), most: load(headDim), weight: load(headDim + 1) };
+          });
+          merge(merged, ofWarp);
+          const head = firstHead.add(query);
+          k.if(
+            active.eq(1),
+            () => store(head, at, merged),
+            () => {
+              const to = partOf(head, k.cta.x);
+              k.stF32(to.at(at), merged.sums[0]!);
+              k.if(at.eq(0), () => storeFloats(k, to.at(headDim), [merged.most, merged.weight, f32(0), f32(0)]));
+            },
+          );
+        });
+
+        // ---- the CTAs' parts, in the one that comes last
+        k.if(active.gt(1), () => {
+          // The barrier hands the stores of all threads to the one that counts, which hands them on with what it adds.
+          k.barSync();
+          const counter = counters.at(k.cta.y);
+          k.if(k.thread.eq(0), () => {
+            const before = k.atomAdd(counter, u32(1), { order: 'acq_rel' });
+            k.stShared(message, [before.asB32()]);
+          });
+          k.barSync();
+          const before = k.ldShared(message, 1)[0]!.asU32();
+          k.if(before.eq(active.sub(1)), () => {
+            k.if(k.thread.eq(0), () => k.stRelaxed(counter, 0));
+            const place = (item: U32) => [firstHead.add(item.div(headDim)), item.mod(headDim)] as const;
+            mergeParts(k, {
+              items: queries * headDim,
+              threads: THREADS,
+              count: active,
+              load: (item, split) => {
+                const [head, at] = place(item);
+                const from = partOf(head, split);
+                return {
+                  value: k.ldF32(from.at(at)),
+                  most: k.ldF32(from.at(headDim)),
+                  weight: k.ldF32(from.at(headDim + 1)),
+                };
+              },
+              store: (item, merged) => store(...place(item), merged),
+            });
+          });
+        });
       });
     },
   );
 }
 
-function newQuery(k: K, loaded: readonly F32[], scale: F32): Query {
-  return {
-    values: loaded.map((value) => value.mul(scale)),
-    most: k.var(f32(LEAST)),
-    weight: k.var(f32(0)),
-    sums: loaded.map(() => k.var(f32(0))),
+/** Rotates a lane's dimensions of a head, from `dim` on, to `position`: pairs (i, i + headDim / 2) turn together. */
+function rotation(
+  k: K,
+  dim: U32,
+  position: U32,
+  headDim: number,
+  { cosines, sines }: { readonly cosines: Global<'f32'>; readonly sines: Global<'f32'> },
+): (head: Global<'f16'>) => readonly F32[] {
+  const half = headDim / 2;
+  const isFirst = dim.lt(half);
+  const other = k.select(isFirst, dim.add(half), dim.sub(half));
+  const angles = position.mul(half).add(k.select(isFirst, dim, other));
+  const table = (from: Global<'f32'>) => [0, 4].flatMap((at) => loadFloats(k, from.at(angles.add(at))));
+  const cos = table(cosines);
+  const sin = table(sines).map((value) => k.select(isFirst, value.neg(), value));
+  return (head) => {
+    const [own, others] = [dim, other].map((at) => floatsOf(k.ldGlobal(head.at(at), 4)));
+    return own!.map((value, i) => others![i]!.fma(sin[i]!, value.mul(cos[i]!)));
   };
-}
-
-function dot(a: readonly F32[], b: readonly F32[]): F32 {
-  return a.reduce<F32>((sum, value, i) => value.fma(b[i]!, sum), f32(0));
-}
-
-/** From now on weights are relative to `most`. */
-function rescale({ most: before, weight, sums }: Query, most: F32): void {
-  const factor = before.sub(most).exp2();
-  before.set(most);
-  weight.set(weight.mul(factor));
-  for (const sum of sums) sum.set(sum.mul(factor));
-}
-
-/** Brings together what lanes of the same dimensions have of different keys. */
-function mergeLanes(k: K, query: Query, lanes: number): void {
-  const { most, weight, sums } = query;
-  for (let mask = lanes; mask < 32; mask *= 2) {
-    rescale(query, most.max(k.shflBfly<F32>(most, mask)));
-    for (const value of [weight, ...sums]) value.set(value.add(k.shflBfly<F32>(value, mask)));
-  }
-}
-
-/** Partials whose loads are under way together. */
-const TOGETHER = 8;
-
-/** Merges the partial softmaxes of a head. Grid: [heads]. */
-export function combineAttention(shape: DecodeShape): Program<CombineParams> {
-  const { heads, headDim, splits } = shape;
-  requireMultiple('the head dimension', headDim, 32);
-  const pitch = headDim + EXTRA;
-  const params: CombineParams = { partial: 'f32*', y: 'f16*', state: 'u32*' };
-  const name = `attention_combine_${heads}_${headDim}_${splits}`;
-  return kernel({ name, threads: headDim, target: targetOf(shape), params }, (k, { partial, y, state }) => {
-    awaitInputs(k, shape);
-    const count = shares(stateOf(k, state, STATE_POSITION).add(1), shape).active.mul(WARPS);
-    const mine = partial.at(k.cta.x.mul(splits * WARPS * pitch));
-    const most = k.var(f32(LEAST));
-    k.loop(0, count, 32, (first) => {
-      const place = first.add(k.lane).min(count.sub(1));
-      most.set(most.max(k.ldF32(mine.at(place.mul(pitch).add(headDim)))));
-    });
-    for (let mask = 16; mask >= 1; mask /= 2) most.set(most.max(k.shflBfly<F32>(most, mask)));
-    const [weight, sum] = [k.var(f32(0)), k.var(f32(0))];
-    k.loop(0, count, TOGETHER, (first) => {
-      const places = Array.from({ length: TOGETHER }, (_, i) => first.add(i));
-      const loaded = places.map((place) => {
-        const from = mine.at(place.min(count.sub(1)).mul(pitch));
-        return {
-          value: k.ldF32(from.at(k.thread)),
-          its: k.ldF32(from.at(headDim)),
-          total: k.ldF32(from.at(headDim + 1)),
-        };
-      });
-      for (const [i, { value, its, total }] of loaded.entries()) {
-        const factor = k.select(places[i]!.lt(count), its.sub(most).exp2(), f32(0));
-        weight.set(factor.fma(total, weight));
-        sum.set(factor.fma(value, sum));
-      }
-    });
-    k.stB16(y.at(k.cta.x.mul(headDim).add(k.thread)), sum.div(weight).toF16());
-  });
 }

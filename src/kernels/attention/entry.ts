@@ -1,28 +1,22 @@
 // Attention in the catalogue: one query over a cache and many, grouped heads of all dimensions, lengths that are no multiple of anything.
 import { Random } from '../../base/random.ts';
 import { relativeError } from '../../base/stats.ts';
-import { simulate } from '../../sim/simulate.ts';
 import { type Entry, entry, type Example, example } from '../entry.ts';
 import { STATE_IDS, STATE_POSITION, STATE_TOKENS } from '../vectors.ts';
-import { combineAttention, decodeAttention, decodeGrid, type DecodeShape, partialBytes } from './decode.ts';
+import { ropeReference } from '../rope/reference.ts';
+import { counterBytes, decodeAttention, decodeGrid, type DecodeShape, partialBytes } from './decode.ts';
 import { prefillAttention, prefillTiles } from './prefill.ts';
 import { attentionReference, type AttentionShape } from './reference.ts';
 
 export const attentionDecodeEntry: Entry = entry({
   name: 'attention-decode',
-  title: 'Attention of one query over a cache, positions shared among CTAs: partial softmaxes',
+  title: 'Attention of one query over a cache, positions shared among CTAs, the last of which merges',
   examples: () => [
     decodeExample({ heads: 8, kvHeads: 2, headDim: 128, context: 300, splits: 3 }, 250),
     decodeExample({ heads: 3, kvHeads: 3, headDim: 96, context: 50, splits: 2 }, 49),
     decodeExample({ heads: 14, kvHeads: 2, headDim: 64, context: 200, splits: 2 }, 0),
     decodeExample({ heads: 16, kvHeads: 1, headDim: 32, context: 600, splits: 2 }, 511),
   ],
-});
-
-export const attentionCombineEntry: Entry = entry({
-  name: 'attention-combine',
-  title: 'Merges the partial softmaxes of attention-decode, in a fixed order',
-  examples: () => [combineExample({ heads: 4, kvHeads: 2, headDim: 64, context: 400, splits: 3 }, 390)],
 });
 
 export const attentionPrefillEntry: Entry = entry({
@@ -58,62 +52,45 @@ function inputs(shape: AttentionShape, position: number, tokens: number, seed: n
   return { qkv, keys: cache(), values: cache(), state };
 }
 
-/** The partial softmaxes, merged here. */
+/** The position's own key and value are not in the cache yet. */
 export function decodeExample(shape: DecodeShape, position: number): Example {
-  const { heads, kvHeads, headDim } = shape;
+  const { heads, kvHeads, headDim, context } = shape;
   return example({
     name: `${heads}-${kvHeads}x${headDim}-at-${position}`,
     program: decodeAttention(shape),
     grid: decodeGrid(shape),
-    args: (seed) => ({
-      ...inputs(shape, position, 1, seed),
-      partial: new Float32Array(partialBytes(shape) / 4).fill(Number.NaN),
-    }),
-    check: ({ qkv, keys, values, partial }) => ({
-      error: relativeError(merged(partial, shape), attentionReference(qkv, keys, values, position, 1, shape)),
-      // Sums in f32.
-      bound: 5e-6,
-    }),
-  });
-}
-
-/** Of partials that were never written there is nothing. */
-function merged(partial: Float32Array, { heads, headDim }: DecodeShape): Float64Array {
-  const pitch = headDim + 4;
-  const perHead = partial.length / heads / pitch;
-  return Float64Array.from({ length: heads * headDim }, (_, i) => {
-    const own = Array.from({ length: perHead }, (_, split) => {
-      const start = (Math.floor(i / headDim) * perHead + split) * pitch;
-      return {
-        value: partial[start + (i % headDim)]!,
-        most: partial[start + headDim]!,
-        weight: partial[start + headDim + 1]!,
-      };
-    }).filter(({ most }) => !Number.isNaN(most));
-    const most = Math.max(...own.map((one) => one.most));
-    const sum = (of: (one: (typeof own)[number]) => number): number =>
-      own.reduce((total, one) => total + of(one) * 2 ** (one.most - most), 0);
-    return sum(({ value }) => value) / sum(({ weight }) => weight);
-  });
-}
-
-export function combineExample(shape: DecodeShape, position: number): Example {
-  const { heads, kvHeads, headDim } = shape;
-  return example({
-    name: `${heads}x${headDim}-at-${position}`,
-    program: combineAttention(shape),
-    grid: [heads],
     args: (seed) => {
-      const given = inputs(shape, position, 1, seed);
-      const partial = new Float32Array(partialBytes(shape) / 4).fill(Number.NaN);
-      simulate(decodeAttention(shape), { grid: decodeGrid(shape), args: { ...given, partial }, seed });
-      return { ...given, partial, y: new Float16Array(heads * headDim).fill(Number.NaN), kvHeads };
+      const given = inputs(shape, position, 0, seed);
+      const random = new Random(seed + 1);
+      const angles = Float64Array.from({ length: (context * headDim) / 2 }, () => 6 * random.uniform());
+      return {
+        ...given,
+        qkv: Float16Array.from({ length: (heads + 2 * kvHeads) * headDim }, () => 2 * random.normal()),
+        cosines: Float32Array.from(angles, Math.cos),
+        sines: Float32Array.from(angles, Math.sin),
+        partial: new Float32Array(partialBytes(shape) / 4).fill(Number.NaN),
+        counters: new Uint32Array(counterBytes(shape) / 4),
+        y: new Float16Array(heads * headDim).fill(Number.NaN),
+      };
     },
-    check: ({ qkv, keys, values, y }) => ({
-      error: relativeError(y, attentionReference(qkv, keys, values, position, 1, shape)),
-      // f16 output rounds by up to 2^-11.
-      bound: 4e-4,
-    }),
+    check: ({ qkv, keys, values, cosines, sines, counters, y }) => {
+      if (counters.some((count) => count !== 0)) throw new Error('counters are left as they were found');
+      const [ownQkv, ownKeys, ownValues] = [qkv, keys, values].map((all) => Float64Array.from(all));
+      const cached = (all: Float64Array): Float64Array =>
+        all.filter((_, i) => Math.floor(i / headDim) % context === position);
+      const [newKeys, newValues] = [ownKeys!, ownValues!].map(cached);
+      ropeReference(ownQkv!, ownKeys!, ownValues!, { cosines, sines }, position, shape);
+      const kept = Float16Array.from(ownKeys!);
+      return {
+        error: Math.max(
+          relativeError(y, attentionReference(ownQkv!, kept, ownValues!, position, 1, shape)),
+          relativeError(newKeys!, cached(ownKeys!)),
+          relativeError(newValues!, cached(ownValues!)),
+        ),
+        // f16 output rounds by up to 2^-11.
+        bound: 4e-4,
+      };
+    },
   });
 }
 

@@ -3,7 +3,13 @@
 import { errors } from '../../base/errors.ts';
 import type { Device, DeviceBuffer, DeviceGraph } from '../../device/device.ts';
 import { siluColumns } from '../../kernels/activation/kernel.ts';
-import { decodeGrid, type DecodeShape, decodeSplits, partialBytes } from '../../kernels/attention/decode.ts';
+import {
+  counterBytes,
+  decodeGrid,
+  type DecodeShape,
+  decodeSplits,
+  partialBytes,
+} from '../../kernels/attention/decode.ts';
 import { prefillTiles } from '../../kernels/attention/prefill.ts';
 import { embedColumns } from '../../kernels/embedding/kernel.ts';
 import { MarlinKernels } from '../../kernels/marlin/op.ts';
@@ -34,6 +40,7 @@ export interface GpuCache {
   readonly sines: DeviceBuffer;
   /** Partial softmaxes of a step of one token. */
   readonly partial: DeviceBuffer;
+  readonly counters: DeviceBuffer;
   /** The step of one token: first its kernels are loaded by a step that is not recorded. */
   recording: 'none' | 'loaded' | DeviceGraph;
 }
@@ -113,8 +120,11 @@ export class GpuOps implements Ops<GpuKinds> {
     const shape = { ...sizes, splits: decodeSplits(sizes, this.gpu.facts.multiprocessors), overlap: this.overlap };
     const block = (label: string): readonly DeviceBuffer[] =>
       Array.from({ length: layers }, () => this.allocate(2 * kvHeads * context * headDim, label));
+    const counters = this.allocate(counterBytes(shape), 'counters of attention');
+    counters.write(new Uint8Array(counters.bytes));
     return {
       shape,
+      counters,
       keys: block('keys'),
       values: block('values'),
       partial: this.allocate(partialBytes(shape), 'partial softmaxes'),
@@ -190,20 +200,6 @@ export class GpuOps implements Ops<GpuKinds> {
     weights.bind({ x: x.buffer, y: y.buffer, tokens, output, bias }).launch();
   }
 
-  ropeAndStore(qkv: GpuActivation, cache: GpuCache, layer: number, _position: number, tokens: number): void {
-    const { overlap } = this;
-    const { cosines, sines, shape } = cache;
-    const { heads, kvHeads, headDim, context } = shape;
-    const [keys, values] = [cache.keys[layer]!, cache.values[layer]!];
-    this.programs
-      .ropeAndStore({ heads, kvHeads, headDim, context, overlap })
-      .launch(
-        [ropeColumns(shape), tokens],
-        { qkv: qkv.buffer, keys, values, cosines, sines, state: this.state },
-        { overlap },
-      );
-  }
-
   attention(
     qkv: GpuActivation,
     cache: GpuCache,
@@ -213,17 +209,18 @@ export class GpuOps implements Ops<GpuKinds> {
     tokens: number,
   ): void {
     const { overlap, programs, state } = this;
-    const { shape, partial } = cache;
+    const { cosines, sines, shape, partial, counters } = cache;
     const { heads, kvHeads, headDim, context } = shape;
-    const args = { qkv: qkv.buffer, keys: cache.keys[layer]!, values: cache.values[layer]!, state };
+    const all = { qkv: qkv.buffer, keys: cache.keys[layer]!, values: cache.values[layer]!, state };
     if (tokens === 1) {
-      programs.decodeAttention(shape).launch(decodeGrid(shape), { ...args, partial }, { overlap });
-      programs.combineAttention(shape).launch([heads], { partial, y: y.buffer, state }, { overlap });
+      programs
+        .decodeAttention(shape)
+        .launch(decodeGrid(shape), { ...all, cosines, sines, partial, counters, y: y.buffer }, { overlap });
       return;
     }
-    programs
-      .prefillAttention({ heads, kvHeads, headDim, context, overlap })
-      .launch([prefillTiles(tokens), heads], { ...args, y: y.buffer }, { overlap });
+    const sizes = { heads, kvHeads, headDim, context, overlap };
+    programs.ropeAndStore(sizes).launch([ropeColumns(shape), tokens], { ...all, cosines, sines }, { overlap });
+    programs.prefillAttention(sizes).launch([prefillTiles(tokens), heads], { ...all, y: y.buffer }, { overlap });
   }
 
   gatedLinear(

@@ -1,13 +1,7 @@
 // The programs of a network on one device, each built and loaded when its shape is first asked for.
 import type { Device, LoadedKernel } from '../../device/device.ts';
 import { type ActivationShape, siluMultiply, type SiluMultiplyParams } from '../../kernels/activation/kernel.ts';
-import {
-  combineAttention,
-  type CombineParams,
-  decodeAttention,
-  type DecodeParams,
-  type DecodeShape,
-} from '../../kernels/attention/decode.ts';
+import { decodeAttention, type DecodeParams, type DecodeShape } from '../../kernels/attention/decode.ts';
 import { prefillAttention, type PrefillParams } from '../../kernels/attention/prefill.ts';
 import {
   type LinearParams,
@@ -35,7 +29,6 @@ export interface Programs {
   readonly rmsNorm: Shaped<NormShape, RmsNormParams>;
   readonly ropeAndStore: Shaped<RopeShape & Overlap, RopeParams>;
   readonly decodeAttention: Shaped<DecodeShape, DecodeParams>;
-  readonly combineAttention: Shaped<DecodeShape, CombineParams>;
   readonly prefillAttention: Shaped<AttentionShape & Overlap, PrefillParams>;
   readonly siluMultiply: Shaped<ActivationShape, SiluMultiplyParams>;
   readonly tiledLinear: Shaped<LinearShape, LinearParams>;
@@ -59,7 +52,6 @@ export function programsOn(device: Device, owned: DisposableStack): Programs {
     rmsNorm: shaped(rmsNorm),
     ropeAndStore: shaped(ropeAndStore),
     decodeAttention: shaped(decodeAttention),
-    combineAttention: shaped(combineAttention),
     prefillAttention: shaped(prefillAttention),
     siluMultiply: shaped(siluMultiply),
     tiledLinear: shaped(tiledLinear),
