@@ -5,7 +5,6 @@ import { machine } from '../../src/bench/machine.ts';
 import { table } from '../../src/cli/table.ts';
 import { openNvidia } from '../../src/device/nvidia.ts';
 import { measureDecode } from './decode.ts';
-
 import { kinds, shapes } from './synthetic.ts';
 
 const { values: flags } = parseArgs({
@@ -29,6 +28,19 @@ console.log(
       (bytesPerSecond / 1e9).toFixed(0),
       ((100 * bytesPerSecond) / copyBytesPerSecond).toFixed(1),
       `${prefill.toFixed(0)} (${prefillTokens})`,
+    ]),
+  ),
+);
+console.log(
+  table(
+    ['weights', 'programs', 'loaded in, ms', 'slowest, ms', '', 'first token, ms'],
+    results.map(({ kind, loads }) => [
+      kind,
+      loads.programs,
+      loads.milliseconds.toFixed(0),
+      loads.slowestMilliseconds.toFixed(0),
+      loads.slowest,
+      loads.firstTokenMilliseconds.toFixed(0),
     ]),
   ),
 );

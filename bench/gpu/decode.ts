@@ -1,5 +1,5 @@
-// Tokens a second of a whole network of that shape, one
-// at a time (a graph a step, drawn on the device) and many at once, and the share of what reading the weights alone would allow.
+// Tokens a second of a whole network of that shape, one at a time (a graph a step, drawn on the device) and many at once, the share of what reading the
+// weights alone would allow, and what loading its kernels costs the first token.
 import { median } from '../../src/base/stats.ts';
 import type { Device } from '../../src/device/device.ts';
 import { newSequence } from '../../src/model/sequence.ts';
@@ -15,6 +15,17 @@ export interface DecodeResult {
   readonly bytesPerSecond: number;
   /** What a copy within the device moves, read and write together. */
   readonly copyBytesPerSecond: number;
+  readonly loads: Loads;
+}
+
+/** What it costs to have kernels ready: the driver compiles what its cache does not hold. */
+export interface Loads {
+  readonly programs: number;
+  readonly milliseconds: number;
+  readonly slowest: string;
+  readonly slowestMilliseconds: number;
+  /** From a prompt of one token to the next token, everything that is made on the way included. */
+  readonly firstTokenMilliseconds: number;
 }
 
 export interface DecodeOptions {
@@ -32,11 +43,15 @@ export function measureDecode(
   kind: SyntheticKind,
   { context = 4096, prefillTokens = 2048, steps = 128, maxTokens }: DecodeOptions = {},
 ): DecodeResult {
+  using recorded = recordLoads(device);
   using model = synthetic(device, shape, kind, context, maxTokens);
   using sequence = newSequence(model.network);
   const { drawing } = sequence;
   if (drawing === undefined) throw new Error('the device draws');
   const prompt = Array.from({ length: prefillTokens }, (_, i) => (7919 * i) % shape.vocabSize);
+  const started = performance.now();
+  drawing.append(prompt.slice(0, 1), greedy);
+  const firstTokenMilliseconds = performance.now() - started;
   const read = (): number => {
     sequence.truncate(0);
     const start = performance.now();
@@ -58,6 +73,37 @@ export function measureDecode(
     prefillTokens,
     bytesPerSecond: model.weightBytes / seconds,
     copyBytesPerSecond: copySpeed(device),
+    loads: { ...recorded.summary(), firstTokenMilliseconds },
+  };
+}
+
+interface Recorded extends Disposable {
+  summary(): Omit<Loads, 'firstTokenMilliseconds'>;
+}
+
+/** Times each load from now on. */
+function recordLoads(device: Device): Recorded {
+  const load = device.load.bind(device);
+  const times: { readonly name: string; readonly milliseconds: number }[] = [];
+  device.load = (program) => {
+    const start = performance.now();
+    const loaded = load(program);
+    times.push({ name: program.name, milliseconds: performance.now() - start });
+    return loaded;
+  };
+  return {
+    summary: () => {
+      const slowest = times.toSorted((a, b) => b.milliseconds - a.milliseconds)[0]!;
+      return {
+        programs: times.length,
+        milliseconds: times.reduce((sum, { milliseconds }) => sum + milliseconds, 0),
+        slowest: slowest.name,
+        slowestMilliseconds: slowest.milliseconds,
+      };
+    },
+    [Symbol.dispose]: () => {
+      device.load = load;
+    },
   };
 }
 

@@ -7,7 +7,7 @@ import type { ActivationBits } from '../cpu/rounding.ts';
 import { type Address, offset } from '../cpu/heap.ts';
 import { type Activation, loadW16, loadW4, type Matrix, type W4Source } from '../cpu/matrix.ts';
 import type { QuantizedMatrix } from '../formats/quantized.ts';
-import type { CacheShape, Ops } from './ops.ts';
+import type { CacheShape, Ops, ProductOptions } from './ops.ts';
 import type { MatrixSource } from './weights.ts';
 
 /** Rows of several matrices with one input; parts that the kernels can take together are one. */
@@ -124,14 +124,17 @@ export class CpuOps implements Ops<CpuKinds> {
     x: Activation,
     y: Activation,
     tokens: number,
-    options: { readonly add?: boolean; readonly bias?: Address | null } = {},
+    options: ProductOptions<CpuKinds> & { readonly add?: boolean } = {},
   ): void {
+    const { norm } = options;
+    if (norm !== undefined) this.rmsNorm(x, norm.gain, norm.epsilon, norm.into, tokens);
+    const input = norm?.into ?? x;
     // In order: a part's last panel may write a few columns too many, which the next part then overwrites.
     if (options.add === true && weights.parts.length > 1)
       throw errors.internal('a matrix in parts cannot add to its output');
     for (const { firstRow, matrix } of weights.parts) {
       const out = firstRow === 0 ? y : { ...y, address: offset(y.address, firstRow * 4) };
-      this.cpu.linear(matrix, x, out, tokens, { bits: this.bits, add: options.add === true });
+      this.cpu.linear(matrix, input, out, tokens, { bits: this.bits, add: options.add === true });
     }
     if (options.bias !== undefined && options.bias !== null) this.cpu.addBias(y, options.bias, tokens);
   }
@@ -147,7 +150,7 @@ export class CpuOps implements Ops<CpuKinds> {
     between: Activation,
     y: Activation,
     tokens: number,
-    options: { readonly bias?: Address | null } = {},
+    options: ProductOptions<CpuKinds> = {},
   ): void {
     this.linear(weights, x, between, tokens, options);
     this.cpu.siluMultiply(between, y, tokens);

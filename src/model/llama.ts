@@ -1,7 +1,7 @@
 // The Llama network (Touvron et al. 2023; also Mistral and Qwen2, which differ in biases only), written once over Ops.
 import { errors } from '../base/errors.ts';
 import type { ModelConfig } from '../formats/config.ts';
-import type { Drawing, Kinds, Ops } from './ops.ts';
+import type { Drawing, Kinds, Norm, Ops } from './ops.ts';
 import { ropeFrequencies } from './rope.ts';
 import type { WeightSource } from './weights.ts';
 
@@ -101,16 +101,16 @@ export class Llama<K extends Kinds> {
   }
 
   private run(ids: Uint32Array, position: number, cache: K['cache']): void {
-    const { ops, hidden, normed, config } = this;
+    const { ops, hidden, config } = this;
     const tokens = ids.length;
+    const normedBy = (gain: K['vector']): Norm<K> => ({ gain, epsilon: config.rmsNormEps, into: this.normed });
     ops.embed(this.embedding, ids, hidden);
     for (const [i, layer] of this.layers.entries()) {
-      ops.rmsNorm(hidden, layer.inputNorm, config.rmsNormEps, normed, tokens);
-      ops.linear(layer.qkv, normed, this.qkv, tokens, { bias: layer.qkvBias });
+      ops.linear(layer.qkv, hidden, this.qkv, tokens, { bias: layer.qkvBias, norm: normedBy(layer.inputNorm) });
       ops.attention(this.qkv, cache, i, position, this.attended, tokens);
       ops.linear(layer.output, this.attended, hidden, tokens, { add: true, bias: layer.outputBias });
-      ops.rmsNorm(hidden, layer.mlpNorm, config.rmsNormEps, normed, tokens);
-      ops.gatedLinear(layer.gateUp, normed, this.gateUp, this.gated, tokens, { bias: layer.gateUpBias });
+      const norm = normedBy(layer.mlpNorm);
+      ops.gatedLinear(layer.gateUp, hidden, this.gateUp, this.gated, tokens, { bias: layer.gateUpBias, norm });
       ops.linear(layer.down, this.gated, hidden, tokens, { add: true, bias: layer.downBias });
     }
   }

@@ -36,6 +36,18 @@ export interface Drawing {
   readonly seed: readonly [low: number, high: number];
 }
 
+/** What the input of a product goes through first: an RMS norm, `into` for a device that does one after the other. */
+export interface Norm<K extends Kinds> {
+  readonly gain: K['vector'];
+  readonly epsilon: number;
+  readonly into: K['activation'];
+}
+
+export interface ProductOptions<K extends Kinds> {
+  readonly bias?: K['vector'] | null;
+  readonly norm?: Norm<K>;
+}
+
 export interface Ops<K extends Kinds> extends Disposable {
   /** What a user calls the device, such as 'cpu'. */
   readonly device: string;
@@ -67,13 +79,13 @@ export interface Ops<K extends Kinds> extends Disposable {
     tokens: number,
     first?: number,
   ): void;
-  /** y = weights . x + bias, or y += with `add`. */
+  /** y = weights . x + bias, or y += with `add`; x normed first with `norm`. */
   linear(
     weights: K['matrix'],
     x: K['activation'],
     y: K['activation'],
     tokens: number,
-    options?: { readonly add?: boolean; readonly bias?: K['vector'] | null },
+    options?: ProductOptions<K> & { readonly add?: boolean },
   ): void;
   /**
    * y = causal attention: a token of qkv is its q heads, k heads, v heads, the first token at `position`. Queries and keys are rotated to their positions,
@@ -94,7 +106,7 @@ export interface Ops<K extends Kinds> extends Disposable {
     between: K['activation'],
     y: K['activation'],
     tokens: number,
-    options?: { readonly bias?: K['vector'] | null },
+    options?: ProductOptions<K>,
   ): void;
   /** The first `tokens` tokens of x, [tokens, width], copied out. */
   read(x: K['activation'], tokens: number): Float32Array;

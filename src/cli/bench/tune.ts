@@ -12,7 +12,7 @@ import { packedBytes } from '../../kernels/marlin/layout.ts';
 import { MarlinKernels } from '../../kernels/marlin/op.ts';
 import { tune, type TuneOptions } from '../../kernels/marlin/tune.ts';
 import { fileName, keepTable, type TunedRow } from '../../kernels/marlin/tuned.ts';
-import { path } from '../flags.ts';
+import { integer, path } from '../flags.ts';
 import { breathe } from '../interrupt.ts';
 import { type Output, withProgress } from '../output.ts';
 import { table } from '../table.ts';
@@ -22,6 +22,7 @@ import { type LayerFlags, layerOptions } from './layers.ts';
 
 interface TuneFlags extends LayerFlags {
   readonly simulate?: true;
+  readonly candidates: number;
   readonly output?: string;
 }
 
@@ -39,7 +40,7 @@ async function run(flags: TuneFlags, output: Output, signal: AbortSignal): Promi
       const weights = { n, k, scheme: { group: flags.group, zeroPoints: false }, type: flags.dtype };
       for (const m of flags.m) {
         await breathe(signal);
-        found.push(...tuneLayer(device, weights, m, simulated ? SIMULATED : {}));
+        found.push(...tuneLayer(device, weights, m, simulated ? SIMULATED : { most: flags.candidates }));
       }
     }
     report(flags.shapes.length, flags.shapes.length);
@@ -89,6 +90,7 @@ export const tuneVerb: Verb = {
     layerOptions(command)
       .description('measure the kernels and tilings that suit a layer, and keep the best for this model of GPU')
       .option('--simulate', 'on the simulator, without a GPU: nothing is kept, times mean nothing')
+      .option('--candidates <count>', 'tilings of a kernel to try', integer('--candidates', 1, 100), 6)
       .option('--output <folder>', 'write the table into this folder as well', path('--output'))
       .action((flags: TuneFlags) => action((output, signal) => run(flags, output, signal))),
 };

@@ -2,7 +2,17 @@
 // scaled, where the fragment holds the weights themselves (many tokens). Knows no layout.
 import type { FragA, FragB } from '../../ptx/fragments.ts';
 import type { K } from '../../ptx/trace.ts';
-import { type B32, type Bf16x2, bf16x2, type F16x2, type F32, half2, lut } from '../../ptx/values.ts';
+import {
+  type B32,
+  type Bf16x2,
+  bf16x2,
+  type F16x2,
+  type F32,
+  half2,
+  lut,
+  pairOfBf16,
+  pairOfHalves,
+} from '../../ptx/values.ts';
 import type { HalfType } from './pack.ts';
 
 type Four<V> = readonly [V, V, V, V];
@@ -56,6 +66,8 @@ export interface RawHalves<T extends HalfType> {
   /** A fragment whose elements are one number for the row g, and one for the row g + 8. */
   readonly constant: (k: K, pair: readonly [row: number, rowBelow: number]) => FragA<T>;
   readonly fragB: (k: K, low: B32, high: B32) => FragB<T>;
+  /** Two numbers, rounded, in a word. */
+  readonly pair: (lower: F32, upper: F32) => B32;
   /** Both halves of a word as f32. */
   readonly toF32: (word: B32) => readonly [lower: F32, upper: F32];
 }
@@ -65,12 +77,14 @@ export const rawHalves: { readonly [T in HalfType]: RawHalves<T> } = {
     raw: rawF16,
     constant: (k, [row, below]) => k.fragA([half2(row), half2(below), half2(row), half2(below)]),
     fragB: (k, low, high) => k.fragB([low.asF16x2(), high.asF16x2()]),
+    pair: (lower, upper) => pairOfHalves(lower, upper).asB32(),
     toF32: (word) => [word.asF16x2().lower().f16ToF32(), word.asF16x2().upper().f16ToF32()],
   },
   bf16: {
     raw: rawBf16,
     constant: (k, [row, below]) => k.fragABf16([bf16x2(row), bf16x2(below), bf16x2(row), bf16x2(below)]),
     fragB: (k, low, high) => k.fragBBf16([low.asBf16x2(), high.asBf16x2()]),
+    pair: (lower, upper) => pairOfBf16(lower, upper).asB32(),
     toF32: (word) => [word.asBf16x2().lowerToF32(), word.asBf16x2().upperToF32()],
   },
 };

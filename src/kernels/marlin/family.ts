@@ -27,6 +27,15 @@ export interface Problem extends WeightShape {
   readonly m: number;
   /** As in the epilogue; default false. */
   readonly gateUp?: boolean;
+  /** Whether x is normed first. Default false. */
+  readonly normed?: boolean;
+}
+
+/** An RMS norm that activations go through first: x * gain / sqrt(mean(x^2) + epsilon); they are f32 then. */
+export interface Norm {
+  /** [k] f32 */
+  readonly gain: DeviceBuffer;
+  readonly epsilon: number;
 }
 
 /** What a launch works on. */
@@ -38,8 +47,10 @@ export interface Operands {
   readonly factors: DeviceBuffer;
   /** f32, [n padded to 16]; any other buffer where the epilogue has no bias: it is not read. */
   readonly bias: DeviceBuffer;
-  /** [tokens, k] of the weights' type. */
+  /** [tokens, k] of the weights' type, or f32 where it is normed. */
   readonly x: DeviceBuffer;
+  /** Null for a problem that is not normed. */
+  readonly norm: Norm | null;
   /** [tokens, channels of the epilogue]. */
   readonly y: DeviceBuffer;
   readonly tokens: number;
@@ -96,6 +107,8 @@ export interface Family {
   readonly needs: Target;
   /** Numbers of tokens that it is for, both included. */
   readonly tokens: readonly [least: number, most: number];
+  /** Whether it can norm its activations. Default false. */
+  readonly norms?: boolean;
   /** What else keeps it from a problem: 'it stores whole rows of 8 channels'. */
   readonly refusal?: (problem: Problem, facts: DeviceFacts) => string | null;
   /** Not empty where the device and the tokens are within these limits and nothing is refused; only what can run. */

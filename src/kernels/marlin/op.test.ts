@@ -216,6 +216,7 @@ test('tuning measures each bucket once, at most so many candidates, and names on
   assert.deepEqual(
     rows.map(({ tokens, n, k }) => [tokens, n, k]),
     [
+      [1, 16, 128],
       [8, 16, 128],
       [16, 16, 128],
     ],

@@ -3,19 +3,21 @@
 import { errors } from '../../base/errors.ts';
 import type { BoundLaunch, Device, DeviceBuffer } from '../../device/device.ts';
 import { type Epilogue, outputBytes, outputChannels } from './epilogue.ts';
-import { type Candidate, type Loaded, type Problem, tilingText, type WeightShape } from './family.ts';
+import { type Candidate, type Loaded, type Norm, type Problem, tilingText, type WeightShape } from './family.ts';
 import { packedBytes, rowTiles, STRIP_ROWS } from './layout.ts';
 import type { PackedMatrix } from './pack.ts';
-import { type Plan, planMarlin, type PlanOptions } from './plan.ts';
+import { canPlan, type Plan, planMarlin, type PlanOptions } from './plan.ts';
 import { measuredBy, tunedTables } from './tuned.ts';
 
 /** Bytes of a 16-bit activation. */
 const HALF_BYTES = 2;
+const FLOAT_BYTES = 4;
 const LEAST_WORKSPACE = 16;
 
 export interface Call {
-  /** [tokens, k] of the weights' type. */
+  /** [tokens, k] of the weights' type, or f32 with a norm. */
   readonly x: DeviceBuffer;
+  readonly norm?: Norm;
   /** [tokens, n]. */
   readonly y: DeviceBuffer;
   readonly tokens: number;
@@ -51,8 +53,8 @@ export class MarlinKernels implements Disposable {
   }
 
   plan(problem: Problem): Plan {
-    const { m, n, k, scheme, type, gateUp = false } = problem;
-    const key = JSON.stringify([m, n, k, scheme, type, gateUp]);
+    const { m, n, k, scheme, type, gateUp = false, normed = false } = problem;
+    const key = JSON.stringify([m, n, k, scheme, type, gateUp, normed]);
     const plan = this.plans.get(key) ?? planMarlin(problem, this.device.facts, this.options);
     this.plans.set(key, plan);
     return plan;
@@ -90,9 +92,14 @@ export class MarlinKernels implements Disposable {
     return this.loaded.size;
   }
 
-  /** The program of a candidate, loaded at its first use. Errors: those of `Device.load`. */
-  kernelOf(candidate: Candidate, { n, k, scheme, type }: WeightShape, epilogue: Epilogue): Loaded {
-    const key = JSON.stringify([candidate.kernel, tilingText(candidate.tiling), n, k, scheme, type, epilogue]);
+  /** Whether a product of so many tokens can norm its activations. */
+  norms(weights: WeightShape, tokens: number): boolean {
+    return canPlan({ ...weights, m: tokens, normed: true }, this.device.facts, this.options);
+  }
+
+  /** The program of a candidate for a problem, loaded at its first use. Errors: those of `Device.load`. */
+  kernelOf(candidate: Candidate, { n, k, scheme, type, normed = false }: Problem, epilogue: Epilogue): Loaded {
+    const key = JSON.stringify([candidate.kernel, tilingText(candidate.tiling), n, k, scheme, type, normed, epilogue]);
     const known = this.loaded.get(key);
     if (known !== undefined) return known;
     const loaded = candidate.build(epilogue).load(this.device);
@@ -150,19 +157,23 @@ export class MarlinProduct implements Disposable {
    * Makes a launch of y = x W^T ready. Errors: 'product-shape-invalid', 'product-unsupported', 'epilogue-invalid', 'buffer-too-small', those of
    * `Device.load` and `LoadedKernel.bind` ('buffer-foreign', 'disposed').
    */
-  bind({ x, y, tokens, epilogue, workspace, candidate }: Call): BoundLaunch {
+  bind({ x, norm, y, tokens, epilogue, workspace, candidate }: Call): BoundLaunch {
     const { kernels, weights, name, buffers } = this;
-    const chosen = candidate ?? kernels.plan({ ...this.problem(tokens), gateUp: epilogue.gateUp ?? false }).chosen;
+    const normed = norm !== undefined;
+    const problem = { ...this.problem(tokens), gateUp: epilogue.gateUp ?? false, normed };
+    const chosen = candidate ?? kernels.plan(problem).chosen;
     this.checkEpilogue(epilogue);
-    need(`x of ${name}`, x, tokens * weights.k * HALF_BYTES);
+    need(`x of ${name}`, x, tokens * weights.k * (normed ? FLOAT_BYTES : HALF_BYTES));
+    if (normed) need(`the gain before ${name}`, norm.gain, weights.k * FLOAT_BYTES);
     need(`y of ${name}`, y, tokens * outputChannels(epilogue, weights.n) * outputBytes(epilogue));
     if (workspace !== undefined) need(`the workspace of ${name}`, workspace, chosen.workspaceBytes);
-    return kernels.kernelOf(chosen, weights, epilogue).bind(chosen.grid, {
+    return kernels.kernelOf(chosen, problem, epilogue).bind(chosen.grid, {
       weights,
       strips: buffers.strips,
       factors: buffers.factors,
       bias: buffers.bias ?? buffers.factors,
       x,
+      norm: norm ?? null,
       y,
       tokens,
       workspace: workspace ?? kernels.workspace(chosen.workspaceBytes),

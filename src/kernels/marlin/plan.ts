@@ -70,6 +70,11 @@ export function planMarlin(
   return { chosen, by: found === undefined ? 'estimate' : 'measurement', rejected, impossible, excluded };
 }
 
+/** Whether any kernel takes a problem. */
+export function canPlan(problem: Problem, facts: DeviceFacts, { families = allFamilies }: PlanOptions = {}): boolean {
+  return families.some((family) => exclusion(family, problem, facts) === null);
+}
+
 /** Errors: 'product-shape-invalid'. */
 export function checkProblem({ m, n, k, gateUp = false }: Problem): void {
   for (const [name, size] of Object.entries({ m, n, k }))
@@ -80,7 +85,7 @@ export function checkProblem({ m, n, k, gateUp = false }: Problem): void {
 }
 
 function exclusion(
-  { needs, tokens: [least, most], refusal }: Family,
+  { needs, tokens: [least, most], norms = false, refusal }: Family,
   problem: Problem,
   facts: DeviceFacts,
 ): string | null {
@@ -88,6 +93,7 @@ function exclusion(
   if (!has(facts.arch, needs)) return `it needs ${needs}, and this is ${facts.arch}`;
   if (m < least) return `it is for ${least} tokens and more, not for ${m}`;
   if (m > most) return `it is for at most ${most} tokens, not for ${m}`;
+  if (problem.normed === true && !norms) return 'it does not norm its activations';
   return refusal?.(problem, facts) ?? null;
 }
 

@@ -24,10 +24,10 @@ const row: TunedRow = {
 };
 const problem: Problem = { m: 12, n: 64, k: 128, scheme: { group: 128, zeroPoints: false }, type: 'f16' };
 
-test('buckets: steps of 8 to 64, then powers of two', () => {
+test('buckets: one, steps of 8 to 64, then powers of two', () => {
   assert.deepEqual(
     [1, 8, 9, 16, 57, 64, 65, 128, 129, 4096].map(bucketOf),
-    [8, 8, 16, 16, 64, 64, 128, 128, 256, 4096],
+    [1, 8, 16, 16, 64, 64, 128, 128, 256, 4096],
   );
 });
 

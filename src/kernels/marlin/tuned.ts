@@ -41,8 +41,9 @@ const rowSchema: z.ZodType<TunedRow> = z.object({
 });
 const tableSchema: z.ZodType<TunedTable> = z.object({ gpu: z.string(), rows: z.array(rowSchema) });
 
-/** Numbers of tokens that share a measurement, by the largest of them: steps of 8 to 64, then powers of two. */
+/** Numbers of tokens that share a measurement, by the largest of them: one, steps of 8 to 64, then powers of two. */
 export function bucketOf(tokens: number): number {
+  if (tokens === 1) return 1;
   return tokens <= 64 ? 8 * Math.ceil(tokens / 8) : 2 ** Math.ceil(Math.log2(tokens));
 }
 

@@ -6,15 +6,17 @@ import type { BoundLaunch, Device, DeviceBuffer } from '../../device/device.ts';
 import { dequantize, type QuantizedMatrix, stack } from '../../formats/quantized.ts';
 import { STREAMED_TOKENS, streamedGrid, tiledGrid } from '../../kernels/dense16/linear.ts';
 import type { Epilogue } from '../../kernels/marlin/epilogue.ts';
-import type { WeightShape } from '../../kernels/marlin/family.ts';
+import type { Norm, WeightShape } from '../../kernels/marlin/family.ts';
 import type { MarlinKernels, ProductBuffers } from '../../kernels/marlin/op.ts';
 import { GATE_ROWS, interleaveGateUp, pack, packedGroup } from '../../kernels/marlin/pack.ts';
 import type { MatrixSource } from '../weights.ts';
 import type { Programs } from './programs.ts';
 
 export interface LinearCall {
-  /** [tokens, columns] f16 */
+  /** [tokens, columns] f16, or f32 with a norm. */
   readonly x: DeviceBuffer;
+  /** What x goes through first, of weights that take so many tokens with one. */
+  readonly norm?: Norm;
   /** [tokens, rows] of the output's type. */
   readonly y: DeviceBuffer;
   readonly tokens: number;
@@ -30,6 +32,8 @@ export interface DeviceLinear {
   /** Its rows are gates and what they gate, and what comes out is silu(gate) * up: half as many channels. */
   readonly gates: boolean;
   readonly columns: number;
+  /** Whether x of so many tokens may be normed on the way. */
+  norms(tokens: number): boolean;
   /** y = W x, with the ends that `call` asks for. */
   bind(call: LinearCall): BoundLaunch;
   /** [rows, columns] f16, for a matrix whose rows can be looked up. */
@@ -145,9 +149,13 @@ export class Packed4 implements DeviceLinear {
     this.columns = weights.k;
   }
 
-  bind({ x, y, tokens, output, bias }: LinearCall): BoundLaunch {
+  norms(tokens: number): boolean {
+    return this.host.marlin.norms(this.weights, tokens);
+  }
+
+  bind({ output, bias, ...call }: LinearCall): BoundLaunch {
     const product = this.host.marlin.over(this.name, this.weights, { ...this.buffers, bias });
-    return product.bind({ x, y, tokens, epilogue: { output, bias: bias !== null, gateUp: this.gates } });
+    return product.bind({ ...call, epilogue: { output, bias: bias !== null, gateUp: this.gates } });
   }
 }
 
@@ -167,7 +175,12 @@ export class Dense16 implements DeviceLinear {
     this.columns = columns;
   }
 
-  bind({ x, y, tokens, output, bias }: LinearCall): BoundLaunch {
+  norms(): boolean {
+    return false;
+  }
+
+  bind({ x, norm, y, tokens, output, bias }: LinearCall): BoundLaunch {
+    if (norm !== undefined) throw errors.internal('16-bit products norm nothing');
     const { programs, overlap } = this.host;
     const epilogue: Epilogue = { output, bias: bias !== null };
     const shape = { n: this.rows, k: this.columns, epilogue, overlap };

@@ -17,7 +17,7 @@ import { ropeColumns } from '../../kernels/rope/kernel.ts';
 import { DRAW_WORDS, drawWords, NO_TOKEN } from '../../kernels/sampling/kernel.ts';
 import { STATE_IDS, STATE_POSITION, STATE_TOKENS } from '../../kernels/vectors.ts';
 import { has } from '../../ptx/builder.ts';
-import type { CacheShape, Drawing, Ops, Precision } from '../ops.ts';
+import type { CacheShape, Drawing, Ops, Precision, ProductOptions } from '../ops.ts';
 import type { MatrixSource } from '../weights.ts';
 import { BIAS_MULTIPLE, type DeviceLinear, type LinearHost, loadLinear, paddedRows } from './linear.ts';
 import { type Programs, programsOn } from './programs.ts';
@@ -193,11 +193,15 @@ export class GpuOps implements Ops<GpuKinds> {
     x: GpuActivation,
     y: GpuActivation,
     tokens: number,
-    { add = false, bias = null }: { readonly add?: boolean; readonly bias?: DeviceBuffer | null } = {},
+    { add = false, bias = null, norm }: ProductOptions<GpuKinds> & { readonly add?: boolean } = {},
   ): void {
     const output = y.precision === 'narrow' ? 'f16' : add ? 'add-f32' : 'f32';
     if (add && output === 'f16') throw errors.internal('only wide activations are added to');
-    weights.bind({ x: x.buffer, y: y.buffer, tokens, output, bias }).launch();
+    const call = { y: y.buffer, tokens, output, bias } as const;
+    if (norm === undefined) return weights.bind({ ...call, x: x.buffer }).launch();
+    if (weights.norms(tokens)) return weights.bind({ ...call, x: x.buffer, norm }).launch();
+    this.rmsNorm(x, norm.gain, norm.epsilon, norm.into, tokens);
+    return weights.bind({ ...call, x: norm.into.buffer }).launch();
   }
 
   attention(
@@ -229,10 +233,10 @@ export class GpuOps implements Ops<GpuKinds> {
     between: GpuActivation,
     y: GpuActivation,
     tokens: number,
-    { bias = null }: { readonly bias?: DeviceBuffer | null } = {},
+    options: ProductOptions<GpuKinds> = {},
   ): void {
-    if (weights.gates) return this.linear(weights, x, y, tokens, { bias });
-    this.linear(weights, x, between, tokens, { bias });
+    if (weights.gates) return this.linear(weights, x, y, tokens, options);
+    this.linear(weights, x, between, tokens, options);
     const { overlap } = this;
     const { width } = y;
     this.programs

@@ -1,13 +1,15 @@
-// The 4-bit product for few tokens in the catalogue: several CTAs, ragged edges, zero points.
+// The 4-bit product for few tokens in the catalogue: several CTAs, ragged edges, zero points; one token, normed or not.
 import { Random } from '../../../base/random.ts';
 import { numberToBf16, bf16ToNumber } from '../../../base/f16.ts';
+import { rmsNorm } from '../../../base/reference.ts';
 import { relativeError } from '../../../base/stats.ts';
 import { type Entry, entry, type Example, example } from '../../entry.ts';
 import { randomCoded, type CodedOptions } from '../coded.ts';
 import { type HalfType, pack, schemeOf } from '../pack.ts';
 import { type Epilogue, outputChannels } from '../epilogue.ts';
 import { epilogueReference, marlinReference } from '../reference.ts';
-import { stream, streamGrid, type StreamTiling } from './kernel.ts';
+import { stream, streamOneToken } from './kernel.ts';
+import { streamGrid, type StreamTiling } from './tiling.ts';
 
 export const streamEntry: Entry = entry({
   name: 'marlin-stream',
@@ -37,6 +39,17 @@ export const streamEntry: Entry = entry({
       3,
       'f16',
       { gateUp: true },
+    ),
+    oneTokenExample(
+      { rows: 72, columns: 1400, group: 1400 },
+      { tokens: 1, strips: 2, rowWarps: 1, depthWarps: 4, stages: 2 },
+      'f16',
+    ),
+    oneTokenExample(
+      { rows: 64, columns: 896, group: 128 },
+      { tokens: 1, strips: 1, rowWarps: 2, depthWarps: 2, stages: 2 },
+      'f16',
+      { gateUp: true, normed: true },
     ),
   ],
 });
@@ -79,6 +92,54 @@ export function streamExample(
     },
   });
 }
+
+export function oneTokenExample(
+  coded: CodedOptions,
+  tiling: StreamTiling,
+  type: HalfType,
+  { gateUp = false, normed = false }: Pick<Epilogue, 'gateUp'> & { readonly normed?: boolean } = {},
+): Example {
+  const { rows: n, columns: k, group = k, zeroPoints = false } = coded;
+  const scheme = schemeOf('w', { group, columns: k, asymmetric: zeroPoints });
+  const epilogue = { output: 'f32', bias: true, gateUp } as const;
+  return example({
+    name: `1x${n}x${k}-${type}${gateUp ? '-gates' : ''}${normed ? '-normed' : ''}`,
+    program: streamOneToken({ n, k }, tiling, { type, scheme, epilogue, normed }),
+    grid: [streamGrid({ n, k }, tiling)],
+    args: (seed) => {
+      const random = new Random(seed);
+      const packed = pack('w', randomCoded(random, { ...coded, scaleDtype: type === 'f16' ? 'F16' : 'BF16' }), type);
+      const wide = Float32Array.from({ length: k }, () => 3 * random.normal());
+      const narrow = halves(type, k, () => random.normal());
+      const gain = random.fillNormal(new Float32Array(k));
+      const epsilon = 1e-5;
+      const taken = rounded(type, normed ? rmsNorm(wide, gain, epsilon) : numbers(type, narrow));
+      return {
+        x: new Uint8Array((normed ? wide : narrow).buffer),
+        gain,
+        epsilon,
+        strips: packed.strips,
+        factors: packed.factors,
+        bias: random.fillNormal(new Float32Array(n)),
+        y: new Uint8Array(new Float32Array(outputChannels(epilogue, n)).fill(Number.NaN).buffer),
+        taken,
+      };
+    },
+    check: ({ taken, y, bias, strips, factors }) => {
+      const sums = marlinReference(taken, 1, { n, k, scheme, type, strips, factors });
+      const reference = epilogueReference(sums, { epilogue, n, bias, before: [] });
+      return { error: relativeError(new Float32Array(y.buffer), reference), bound: BOUND[type] };
+    },
+  });
+}
+
+const rounded = (type: HalfType, values: Float64Array): Float64Array => {
+  let at = 0;
+  return numbers(
+    type,
+    halves(type, values.length, () => values[at++]!),
+  );
+};
 
 /** 16-bit patterns. */
 function halves(type: HalfType, length: number, draw: () => number): Uint16Array {

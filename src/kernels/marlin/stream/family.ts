@@ -1,6 +1,6 @@
 // The streaming product among the kernels that a plan chooses from.
 import { type Candidate, type Family, runnable } from '../family.ts';
-import { stream } from './kernel.ts';
+import { stream, streamOneToken } from './kernel.ts';
 import { streamCandidates } from './plan.ts';
 
 const MOST_TOKENS = 16;
@@ -11,8 +11,11 @@ export const streamFamily: Family = {
   name: 'stream',
   needs: 'sm_90',
   tokens: [1, MOST_TOKENS],
-  candidates: ({ m, n, k, scheme, type }, { multiprocessors }) =>
+  norms: true,
+  refusal: ({ m, normed = false }) => (normed && m > 1 ? `it norms one token, not ${m}` : null),
+  candidates: ({ m, n, k, scheme, type, normed = false }, { multiprocessors }) =>
     streamCandidates({ n, k }, scheme, m, multiprocessors)
+      .filter(({ tiling }) => !normed || tiling.tokens === 1)
       .slice(0, MOST_CANDIDATES)
       .map(({ tiling, grid, cost }): Candidate => ({
         kernel: 'stream',
@@ -21,17 +24,31 @@ export const streamFamily: Family = {
         cost,
         workspaceBytes: 0,
         build: (epilogue) =>
-          runnable(
-            stream({ n, k }, tiling, { type, scheme, epilogue, overlap: true }),
-            ({ strips, factors, bias, x, y, tokens }) => ({
-              x: { buffer: x, rows: tokens, columns: k },
-              strips,
-              factors,
-              bias,
-              y,
-              m: tokens,
-            }),
-            { overlap: true },
-          ),
+          tiling.tokens === 1
+            ? runnable(
+                streamOneToken({ n, k }, tiling, { type, scheme, epilogue, overlap: true, normed }),
+                ({ strips, factors, bias, x, y, norm }) => ({
+                  x,
+                  gain: norm?.gain ?? factors,
+                  epsilon: norm?.epsilon ?? 0,
+                  strips,
+                  factors,
+                  bias,
+                  y,
+                }),
+                { overlap: true },
+              )
+            : runnable(
+                stream({ n, k }, tiling, { type, scheme, epilogue, overlap: true }),
+                ({ strips, factors, bias, x, y, tokens }) => ({
+                  x: { buffer: x, rows: tokens, columns: k },
+                  strips,
+                  factors,
+                  bias,
+                  y,
+                  m: tokens,
+                }),
+                { overlap: true },
+              ),
       })),
 };

@@ -8,8 +8,9 @@ import { simulate } from '../../../sim/simulate.ts';
 import { simulateExample } from '../../entry.ts';
 import { randomCoded } from '../coded.ts';
 import { pack } from '../pack.ts';
-import { stream, streamGrid, type StreamTiling } from './kernel.ts';
-import { streamExample } from './entry.ts';
+import { stream } from './kernel.ts';
+import { streamGrid, type StreamTiling } from './tiling.ts';
+import { oneTokenExample, streamExample } from './entry.ts';
 
 test('any shape, group, type and number of tokens, on any tiling', () => {
   const seed = Math.floor(Math.random() * 2 ** 32);
@@ -40,13 +41,49 @@ test('any shape, group, type and number of tokens, on any tiling', () => {
   }
 });
 
+test('one token, normed or not, of any shape, group and type, on any tiling', () => {
+  const seed = Math.floor(Math.random() * 2 ** 32);
+  const random = new Random(seed);
+  for (let run = 0; run < 16; run++) {
+    const group = ([32, 64, 128] as const)[random.integer(3)]!;
+    const [gateUp, normed] = [random.integer(3) === 0, random.integer(2) === 0];
+    const coded = {
+      rows: gateUp ? 16 * (1 + random.integer(6)) : 8 * (1 + random.integer(12)) + random.integer(8),
+      columns: group * (1 + random.integer(12)),
+      group,
+      zeroPoints: random.integer(2) === 0,
+    };
+    const tiling: StreamTiling = {
+      tokens: 1,
+      strips: 1 + random.integer(3),
+      rowWarps: 1 + random.integer(2),
+      depthWarps: 1 + random.integer(4),
+      stages: 1 + random.integer(3),
+    };
+    const type = random.integer(2) === 0 ? 'f16' : 'bf16';
+    const example = oneTokenExample(coded, tiling, type, { gateUp, normed });
+    const { findings, error, bound } = simulateExample(example, seed + run);
+    const what = JSON.stringify({ coded, tiling, type, gateUp, normed, seed, run });
+    assert.deepEqual(findings.map(describe), [], what);
+    assert.ok(error <= bound, `${what}: relative error ${error}`);
+  }
+});
+
 test('no findings in 20 orders of warps and copies', () => {
   const tiling = { tokens: 16, strips: 2, rowWarps: 2, depthWarps: 2, stages: 2 } as const;
   const example = streamExample({ rows: 80, columns: 1024, group: 128 }, tiling, 11, 'f16');
+  const one = oneTokenExample(
+    { rows: 80, columns: 1024, group: 128 },
+    { tokens: 1, strips: 2, rowWarps: 2, depthWarps: 2, stages: 2 },
+    'f16',
+    { normed: true },
+  );
   for (let seed = 0; seed < 20; seed++) {
-    const { findings, error, bound } = simulateExample(example, seed);
-    assert.deepEqual(findings.map(describe), []);
-    assert.ok(error <= bound);
+    for (const each of [example, one]) {
+      const { findings, error, bound } = simulateExample(each, seed);
+      assert.deepEqual(findings.map(describe), []);
+      assert.ok(error <= bound);
+    }
   }
 });
 

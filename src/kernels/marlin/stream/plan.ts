@@ -1,6 +1,6 @@
 // Which tilings of the streaming 4-bit product suit a matrix and a GPU, with what they are expected to take. Pure: knows no device.
 import { type MatrixSize, packedBytes, rowTiles, type Scheme, stripBytes, stripsAlongK } from '../layout.ts';
-import type { StreamTiling } from './kernel.ts';
+import { streamGrid, type StreamTiling, tilesOf, tokenTilesOf, warpsOf } from './tiling.ts';
 
 export interface StreamCandidate {
   readonly tiling: StreamTiling;
@@ -50,20 +50,16 @@ export function streamCandidates(
   m: number,
   multiprocessors: number,
 ): readonly StreamCandidate[] {
-  const tokens = m <= 8 ? 8 : 16;
   const found: StreamCandidate[] = [];
-  for (const strips of STRIPS) {
-    for (const rowWarps of ROW_WARPS) {
-      for (const depthWarps of DEPTH_WARPS) {
-        for (const stages of STAGES) {
-          const candidate = candidateOf(size, scheme, multiprocessors, {
-            tokens,
-            strips,
-            rowWarps,
-            depthWarps,
-            stages,
-          });
-          if (candidate !== null) found.push(candidate);
+  for (const tokens of m === 1 ? ([1, 8] as const) : [m <= 8 ? (8 as const) : (16 as const)]) {
+    for (const strips of STRIPS) {
+      for (const rowWarps of ROW_WARPS) {
+        for (const depthWarps of DEPTH_WARPS) {
+          for (const stages of STAGES) {
+            const tiling: StreamTiling = { tokens, strips, rowWarps, depthWarps, stages };
+            const candidate = candidateOf(size, scheme, multiprocessors, tiling);
+            if (candidate !== null) found.push(candidate);
+          }
         }
       }
     }
@@ -77,30 +73,33 @@ function candidateOf(
   multiprocessors: number,
   tiling: StreamTiling,
 ): StreamCandidate | null {
-  const { tokens, strips, rowWarps, depthWarps, stages } = tiling;
-  const warps = rowWarps * depthWarps;
-  const registers = OTHER_REGISTERS + (strips * tokens) / 2;
-  const sharedBytes = SLACK + warps * stages * (strips * stripBytes(scheme) + tokens * TOKEN_BYTES_OF_STAGE);
+  const { tokens, strips, depthWarps, stages } = tiling;
+  const [warps, tokenTiles] = [warpsOf(tiling), tokenTilesOf(tiling)];
+  const registers = OTHER_REGISTERS + 4 * strips * tokenTiles;
+  // One token is there once for all warps.
+  const [once, ofStage] =
+    tokens === 1 ? [stripsAlongK(size) * TOKEN_BYTES_OF_STAGE, 0] : [0, tokens * TOKEN_BYTES_OF_STAGE];
+  const sharedBytes = SLACK + once + warps * stages * (strips * stripBytes(scheme) + ofStage);
   const resident = Math.min(
     Math.floor(SHARED_BYTES / sharedBytes),
     Math.floor(THREADS / (32 * warps)),
     Math.floor(REGISTERS / (registers * 32 * warps)),
   );
   if (warps > MOST_WARPS || resident < 1 || depthWarps > Math.max(4, stripsAlongK(size))) return null;
-  const grid = Math.ceil(rowTiles(size) / (strips * rowWarps));
+  const grid = streamGrid(size, tiling);
   const places = multiprocessors * resident;
   const turns = Math.ceil(grid / places);
   // The busiest multiprocessor decides, in strips; what is under way, how fast each is read.
-  const busiest = Math.ceil(grid / multiprocessors) * strips * rowWarps;
+  const busiest = Math.ceil(grid / multiprocessors) * tilesOf(tiling);
   const ctas = Math.min(resident, Math.ceil(grid / multiprocessors));
   const underWay = ctas * warps * stages * strips * stripBytes(scheme);
   const even = rowTiles(size) / (multiprocessors * busiest);
   // Memory is as fast with a few multiprocessors less, and late CTAs overlap: half of the imbalance is lost.
   const balance = 1 - (1 - even) / 2;
-  const tokenShare = (tokens * TOKEN_BYTES_OF_STAGE) / (strips * stripBytes(scheme));
+  const tokenShare = ofStage / (strips * stripBytes(scheme));
   const slowed = 1 + TOKEN_COST * Math.max(0, tokenShare - FREE_TOKENS);
   const reading = (packedBytes(size, scheme) * slowed) / (MEMORY_RATE * Math.min(1, underWay / UNDER_WAY) * balance);
-  const adding = SUM_MICROSECONDS * strips * (tokens / 8) * depthWarps;
+  const adding = SUM_MICROSECONDS * strips * tokenTiles * depthWarps;
   const cost = FIXED_MICROSECONDS + reading + adding + (turns - 1) * TURN_MICROSECONDS;
   return { tiling, grid, sharedBytes, resident, cost };
 }
