@@ -9,23 +9,34 @@ export interface Epilogue {
   readonly output: 'f16' | 'bf16' | 'f32' | 'add-f32';
   /** A bias [n] in f32 is added. */
   readonly bias: boolean;
-  /**
-   * Rows come from interleaveGateUp (pack.ts): each strip has 8 rows of gates above 8 of what they gate, and y has n / 2 channels, silu(gate) * up.
-   * Default: false.
-   */
-  readonly gateUp?: boolean;
+  /** What becomes of pairs of rows; default: 'none'. */
+  readonly pairs?: Pairs;
 }
 
-/** Why gates of n rows cannot be multiplied; null when they can. */
-export const gatesRefusal = ({ gateUp = false }: Pick<Epilogue, 'gateUp'>, n: number): string | null =>
-  gateUp && n % STRIP_ROWS !== 0 ? `${n} rows of gates and what they gate are no whole strips of ${STRIP_ROWS}` : null;
+/**
+ * Rows that come from interleavePairs (pairs.ts): each strip has 8 rows above 8 others, and y has n / 2 channels, one of each pair.
+ * 'gates': silu(upper) * lower. 'nibbles': 16 * upper + lower, which makes 8-bit weights of two halves.
+ */
+export type Pairs = 'none' | 'gates' | 'nibbles';
+
+/** Why n rows are no pairs; null when they are, or need not be. */
+export const pairsRefusal = ({ pairs = 'none' }: Pick<Epilogue, 'pairs'>, n: number): string | null =>
+  pairs !== 'none' && n % STRIP_ROWS !== 0
+    ? `${n} rows that belong in pairs are no whole strips of ${STRIP_ROWS}`
+    : null;
 
 /** Channels of y: n, or half of it. */
-export const outputChannels = ({ gateUp = false }: Pick<Epilogue, 'gateUp'>, n: number): number => (gateUp ? n / 2 : n);
+export const outputChannels = ({ pairs = 'none' }: Pick<Epilogue, 'pairs'>, n: number): number =>
+  pairs === 'none' ? n : n / 2;
 
-/** What tells programs apart by their names: 'f16', 'add_f32_bias', 'bf16_gate_up'. */
-export const epilogueName = ({ output, bias, gateUp = false }: Epilogue): string =>
-  `${output.replace('-', '_')}${bias ? '_bias' : ''}${gateUp ? '_gate_up' : ''}`;
+/** What tells programs apart by their names: 'f16', 'add_f32_bias', 'bf16_gates'. */
+export const epilogueName = ({ output, bias, pairs = 'none' }: Epilogue): string =>
+  `${output.replace('-', '_')}${bias ? '_bias' : ''}${pairs === 'none' ? '' : `_${pairs}`}`;
+
+/** One channel of two rows. */
+export function ofPair(pairs: Exclude<Pairs, 'none'>, upper: F32, lower: F32): F32 {
+  return pairs === 'gates' ? silu(upper).mul(lower) : upper.fma(16, lower);
+}
 
 export const outputBytes = ({ output }: Epilogue): number => (output === 'f16' || output === 'bf16' ? 2 : 4);
 
@@ -46,7 +57,7 @@ export function store(k: K, { output }: Epilogue, y: Global<'u8'>, index: U32, s
 }
 
 /** x / (1 + e^-x) */
-export function silu(x: F32): F32 {
+function silu(x: F32): F32 {
   return x.div(x.mul(-Math.LOG2E).exp2().add(1));
 }
 

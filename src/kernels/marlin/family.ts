@@ -9,7 +9,7 @@ import type {
   LaunchOptions,
 } from '../../device/device.ts';
 import type { ParamSpec, Program, Target } from '../../ptx/program.ts';
-import type { Epilogue } from './epilogue.ts';
+import type { Epilogue, Pairs } from './epilogue.ts';
 import type { MatrixSize, Scheme } from './layout.ts';
 import type { HalfType } from './pack.ts';
 
@@ -25,8 +25,8 @@ export interface WeightShape extends MatrixSize {
 /** y [m, n] = x [m, k] W^T. */
 export interface Problem extends WeightShape {
   readonly m: number;
-  /** As in the epilogue; default false. */
-  readonly gateUp?: boolean;
+  /** As in the epilogue; default 'none'. */
+  readonly pairs?: Pairs;
   /** Whether x is normed first. Default false. */
   readonly normed?: boolean;
 }

@@ -1,8 +1,9 @@
 // The host call on the simulated device: random shapes against the reference with every epilogue, what is shared and freed, what is refused; and tuning.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { bf16ToNumber, numberToBf16, numberToF16 } from '../../base/f16.ts';
+import { bf16ToNumber, f16ToNumber, numberToBf16, numberToF16 } from '../../base/f16.ts';
 import { Random } from '../../base/random.ts';
+import { rmsNorm } from '../../base/reference.ts';
 import { relativeError } from '../../base/stats.ts';
 import { openContext } from '../../cuda/context.ts';
 import { createFake } from '../../cuda/fake.ts';
@@ -13,6 +14,7 @@ import { randomCoded } from './coded.ts';
 import { type Epilogue, outputBytes } from './epilogue.ts';
 import { MarlinKernels } from './op.ts';
 import { type HalfType, pack, type PackedMatrix } from './pack.ts';
+import { splitNibbles } from './pairs.ts';
 import { marlinReference } from './reference.ts';
 import { planMarlin } from './plan.ts';
 import { tune } from './tune.ts';
@@ -107,6 +109,88 @@ describe('a product', () => {
     product.bind({ x, y, tokens: 3, epilogue: { output: 'f16', bias: false } }).launch();
     const result = readNumbers(y, 'f16', 8 * 16);
     for (let i = 0; i < 8 * 16; i++) assert.equal(result[i] === -7, i >= 3 * 16, `element ${i}`);
+  });
+});
+
+describe('8-bit weights', () => {
+  for (const [m, asymmetric] of [
+    [1, false],
+    [13, true],
+    [40, false],
+  ] as const) {
+    test(`${m} tokens, ${asymmetric ? 'with' : 'without'} zero points: every kernel multiplies their halves`, () => {
+      const random = new Random(5);
+      const [rows, columns, group] = [24, 320, 64];
+      const codes = Uint8Array.from({ length: rows * columns }, () => random.integer(256));
+      const scales = Uint16Array.from({ length: rows * (columns / group) }, () =>
+        numberToF16(0.001 + random.uniform()),
+      );
+      const zeroPoints = asymmetric ? Uint8Array.from(scales, () => random.integer(256)) : null;
+      const matrix = pack(
+        'w',
+        splitNibbles({ rows, columns, group, codes, scales, scaleDtype: 'F16', zeroPoints }),
+        'f16',
+      );
+      const { bits, numbers } = activations(random, 'f16', m * columns);
+      const expected = Float64Array.from({ length: m * rows }, (_, i) => {
+        const [token, row] = [Math.floor(i / rows), i % rows];
+        let sum = 0;
+        for (let k = 0; k < columns; k++) {
+          const at = row * (columns / group) + Math.floor(k / group);
+          const weight = (codes[row * columns + k]! - (zeroPoints?.[at] ?? 128)) * f16ToNumber(scales[at]!);
+          sum += numbers[token * columns + k]! * weight;
+        }
+        return sum;
+      });
+      const device = new SimulatedDevice();
+      using kernels = new MarlinKernels(device);
+      using product = kernels.load('w', matrix);
+      using x = upload(device, bits);
+      using y = upload(device, new Float32Array(m * rows).fill(Number.NaN));
+      product.bind({ x, y, tokens: m, epilogue: { output: 'f32', bias: false, pairs: 'nibbles' } }).launch();
+      const error = relativeError(readNumbers(y, 'f32', m * rows), expected);
+      assert.ok(error <= ROUNDING.f16, `relative error ${error}`);
+    });
+  }
+});
+
+describe('a product that norms its token first', () => {
+  const device = new SimulatedDevice();
+  const random = new Random(6);
+  const matrix = randomPacked(random, 40, 256);
+  const wide = random.fillNormal(new Float32Array(2 * 256), 3);
+  const gains = random.fillNormal(new Float32Array(256));
+
+  test('equals the norm, rounded, and then the product', () => {
+    using kernels = new MarlinKernels(device);
+    using product = kernels.load('w', matrix);
+    using x = upload(device, wide);
+    using gain = upload(device, gains);
+    using y = upload(device, new Float32Array(40).fill(Number.NaN));
+    const epilogue = { output: 'f32', bias: false } as const;
+    product.bind({ x, y, tokens: 1, norm: { gain, epsilon: 1e-5 }, epilogue }).launch();
+    const normed = new Float16Array(rmsNorm(wide.subarray(0, 256), gains, 1e-5));
+    const error = relativeError(readNumbers(y, 'f32', 40), marlinReference(normed, 1, matrix));
+    assert.ok(error <= 1e-4, `relative error ${error}`);
+  });
+
+  test('is for one token, on GPUs that have a kernel for it; others are told', () => {
+    using kernels = new MarlinKernels(device);
+    using product = kernels.load('w', matrix);
+    assert.deepEqual([kernels.norms(matrix, 1), kernels.norms(matrix, 2)], [true, false]);
+    using ampere = new MarlinKernels(new SimulatedDevice({ facts: { arch: 'sm_86' } }));
+    assert.equal(ampere.norms(matrix, 1), false);
+    using x = upload(device, wide);
+    using gain = upload(device, gains);
+    using y = upload(device, new Float32Array(80));
+    const call = { x, y, epilogue: { output: 'f32', bias: false } } as const;
+    const norm = { gain, epsilon: 1e-5 };
+    assert.throws(() => product.bind({ ...call, norm, tokens: 2 }), { code: 'product-unsupported' });
+    const short = { ...norm, gain: gain.slice(0, 4 * 255) };
+    assert.throws(() => product.bind({ ...call, norm: short, tokens: 1 }), { code: 'buffer-too-small' });
+    assert.throws(() => product.bind({ ...call, x: x.slice(0, 4 * 255), norm, tokens: 1 }), {
+      code: 'buffer-too-small',
+    });
   });
 });
 

@@ -53,8 +53,8 @@ export class MarlinKernels implements Disposable {
   }
 
   plan(problem: Problem): Plan {
-    const { m, n, k, scheme, type, gateUp = false, normed = false } = problem;
-    const key = JSON.stringify([m, n, k, scheme, type, gateUp, normed]);
+    const { m, n, k, scheme, type, pairs = 'none', normed = false } = problem;
+    const key = JSON.stringify([m, n, k, scheme, type, pairs, normed]);
     const plan = this.plans.get(key) ?? planMarlin(problem, this.device.facts, this.options);
     this.plans.set(key, plan);
     return plan;
@@ -160,7 +160,7 @@ export class MarlinProduct implements Disposable {
   bind({ x, norm, y, tokens, epilogue, workspace, candidate }: Call): BoundLaunch {
     const { kernels, weights, name, buffers } = this;
     const normed = norm !== undefined;
-    const problem = { ...this.problem(tokens), gateUp: epilogue.gateUp ?? false, normed };
+    const problem = { ...this.problem(tokens), pairs: epilogue.pairs ?? 'none', normed };
     const chosen = candidate ?? kernels.plan(problem).chosen;
     this.checkEpilogue(epilogue);
     need(`x of ${name}`, x, tokens * weights.k * (normed ? FLOAT_BYTES : HALF_BYTES));

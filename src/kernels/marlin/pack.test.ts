@@ -18,7 +18,8 @@ import {
 } from './codec.ts';
 import { randomCoded } from './coded.ts';
 import { codePlace, packedBytes, scalePlace, STRIP_K, STRIP_ROWS, stripBytes } from './layout.ts';
-import { type CodedMatrix, interleaveGateUp, pack, unpack } from './pack.ts';
+import { type CodedMatrix, pack, unpack } from './pack.ts';
+import { interleavePairs } from './pairs.ts';
 
 const seed = Math.floor(Math.random() * 2 ** 32);
 
@@ -97,16 +98,16 @@ describe('packing', () => {
     const random = new Random(4);
     const options = { rows: 24, columns: 128, group: 32, zeroPoints: true };
     const [gate, up] = [randomCoded(random, options), randomCoded(random, options)];
-    const both = unpack(pack('w', interleaveGateUp(gate, up), 'f16'));
+    const both = unpack(pack('w', interleavePairs(gate, up), 'f16'));
     const [gates, ups] = [weightsOf(gate), weightsOf(up)];
     for (let row = 0; row < 48; row++) {
       const from = row & 8 ? ups : gates;
       const at = 8 * (row >> 4) + (row & 7);
       assert.deepEqual(both.subarray(128 * row, 128 * row + 128), from.subarray(128 * at, 128 * at + 128));
     }
-    assert.throws(() => interleaveGateUp(gate, randomCoded(random, { ...options, rows: 16 })), RangeError);
+    assert.throws(() => interleavePairs(gate, randomCoded(random, { ...options, rows: 16 })), RangeError);
     const odd = randomCoded(random, { ...options, rows: 20 });
-    assert.throws(() => interleaveGateUp(odd, odd), RangeError);
+    assert.throws(() => interleavePairs(odd, odd), RangeError);
   });
 
   test('groups that it cannot hold, and scales that are no numbers, are refused', () => {

@@ -2,7 +2,7 @@
 import { errors } from '../../base/errors.ts';
 import type { DeviceFacts } from '../../device/device.ts';
 import { has } from '../../ptx/builder.ts';
-import { gatesRefusal } from './epilogue.ts';
+import { pairsRefusal } from './epilogue.ts';
 import { families as allFamilies } from './families.ts';
 import { type Candidate, type Family, type Misfit, type Problem, tilingText } from './family.ts';
 
@@ -76,11 +76,11 @@ export function canPlan(problem: Problem, facts: DeviceFacts, { families = allFa
 }
 
 /** Errors: 'product-shape-invalid'. */
-export function checkProblem({ m, n, k, gateUp = false }: Problem): void {
+export function checkProblem({ m, n, k, pairs = 'none' }: Problem): void {
   for (const [name, size] of Object.entries({ m, n, k }))
     if (!Number.isSafeInteger(size) || size < 1) throw errors.productShapeInvalid(m, n, k, `${name} is ${size}`);
   if (k % K_MULTIPLE !== 0) throw errors.productShapeInvalid(m, n, k, `k is no multiple of ${K_MULTIPLE}`);
-  const refusal = gatesRefusal({ gateUp }, n);
+  const refusal = pairsRefusal({ pairs }, n);
   if (refusal !== null) throw errors.productShapeInvalid(m, n, k, refusal);
 }
 

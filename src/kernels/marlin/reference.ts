@@ -38,9 +38,10 @@ export function epilogueReference(
   return Float64Array.from({ length: tokens * channels }, (_, i) => {
     const [token, channel] = [Math.floor(i / channels), i % channels];
     const added = epilogue.output === 'add-f32' ? before[i]! : 0;
-    if (epilogue.gateUp !== true) return added + biased(token, channel);
-    const gate = 16 * (channel >> 3) + (channel & 7);
-    const g = biased(token, gate);
-    return added + (g / (1 + Math.exp(-g))) * biased(token, gate + 8);
+    const { pairs = 'none' } = epilogue;
+    if (pairs === 'none') return added + biased(token, channel);
+    const row = 16 * (channel >> 3) + (channel & 7);
+    const [upper, lower] = [biased(token, row), biased(token, row + 8)];
+    return added + (pairs === 'gates' ? (upper / (1 + Math.exp(-upper))) * lower : 16 * upper + lower);
   });
 }

@@ -149,7 +149,7 @@ export const simpleFamily: Family = {
   name: 'simple',
   needs: 'sm_80',
   tokens: [1, TOKENS * 65_535],
-  refusal: ({ gateUp = false }) => (gateUp ? 'it does not multiply gates' : null),
+  refusal: ({ pairs = 'none' }) => (pairs === 'none' ? null : 'it makes nothing of pairs of rows'),
   candidates: (problem, { multiprocessors }) => {
     const grid = [rowTiles(problem), Math.ceil(problem.m / TOKENS)] as const;
     const turns = Math.ceil((grid[0] * grid[1]) / (CTAS_OF_MULTIPROCESSOR * multiprocessors));

@@ -8,7 +8,8 @@ import { STREAMED_TOKENS, streamedGrid, tiledGrid } from '../../kernels/dense16/
 import type { Epilogue } from '../../kernels/marlin/epilogue.ts';
 import type { Norm, WeightShape } from '../../kernels/marlin/family.ts';
 import type { MarlinKernels, ProductBuffers } from '../../kernels/marlin/op.ts';
-import { GATE_ROWS, interleaveGateUp, pack, packedGroup } from '../../kernels/marlin/pack.ts';
+import { pack, packedGroup } from '../../kernels/marlin/pack.ts';
+import { interleavePairs, PAIR_ROWS } from '../../kernels/marlin/pairs.ts';
 import type { MatrixSource } from '../weights.ts';
 import type { Programs } from './programs.ts';
 
@@ -103,8 +104,8 @@ function loadPacked(host: LinearHost, sources: readonly MatrixSource[], gates: b
 /** Null where they cannot share strips. */
 function interleavedGates(matrices: readonly QuantizedMatrix[]): QuantizedMatrix | null {
   const [gate, up] = matrices;
-  if (gate === undefined || up === undefined || gate.rows !== up.rows || gate.rows % GATE_ROWS !== 0) return null;
-  return stack(matrices) === null ? null : interleaveGateUp(gate, up);
+  if (gate === undefined || up === undefined || gate.rows !== up.rows || gate.rows % PAIR_ROWS !== 0) return null;
+  return stack(matrices) === null ? null : interleavePairs(gate, up);
 }
 
 function loadDense(host: LinearHost, sources: readonly MatrixSource[]): DeviceLinear {
@@ -155,7 +156,7 @@ export class Packed4 implements DeviceLinear {
 
   bind({ output, bias, ...call }: LinearCall): BoundLaunch {
     const product = this.host.marlin.over(this.name, this.weights, { ...this.buffers, bias });
-    return product.bind({ ...call, epilogue: { output, bias: bias !== null, gateUp: this.gates } });
+    return product.bind({ ...call, epilogue: { output, bias: bias !== null, pairs: this.gates ? 'gates' : 'none' } });
   }
 }
 

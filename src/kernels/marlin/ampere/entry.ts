@@ -45,7 +45,7 @@ export const marlinAmpereEntry: Entry = entry({
       ...plain,
       size: { n: 96, k: 301 },
       tiling: { strips: 4, tokens: 16, stages: 6 },
-      epilogue: { output: 'f16', bias: false, gateUp: true },
+      epilogue: { output: 'f16', bias: false, pairs: 'gates' },
     }),
   ],
   drawings,

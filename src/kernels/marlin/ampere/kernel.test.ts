@@ -61,7 +61,7 @@ const problems: fc.Arbitrary<Ampere> = fc
     epilogue: fc.record({
       output: fc.constantFrom('f16', 'bf16', 'f32', 'add-f32'),
       bias: fc.boolean(),
-      gateUp: fc.boolean(),
+      pairs: fc.constantFrom('none', 'gates', 'nibbles'),
     }),
     ctas: fc.integer({ min: 1, max: 7 }),
   })
@@ -70,7 +70,7 @@ const problems: fc.Arbitrary<Ampere> = fc
     epilogue,
     // Groups that divide k, or one scale a channel, which is packed in groups of 128.
     size: {
-      n: epilogue.gateUp ? 16 * Math.ceil(n / 16) : n,
+      n: epilogue.pairs !== 'none' ? 16 * Math.ceil(n / 16) : n,
       k: wholeGroups ? scheme.group * Math.ceil(k / scheme.group) : k,
     },
     scheme: wholeGroups || k % scheme.group === 0 ? scheme : { ...scheme, group: 128 },
@@ -150,7 +150,7 @@ suite("the paper's kernel", () => {
 
   test('what it cannot do is refused', () => {
     assert.throws(() => ampere({ ...plain, tiling: { ...plain.tiling, stages: 1 } }), RangeError);
-    const gateUp = { output: 'f16', bias: false, gateUp: true } as const;
-    assert.throws(() => ampere({ ...plain, size: { n: 120, k: 128 }, epilogue: gateUp }), RangeError);
+    const pairs = { output: 'f16', bias: false, pairs: 'gates' } as const;
+    assert.throws(() => ampere({ ...plain, size: { n: 120, k: 128 }, epilogue: pairs }), RangeError);
   });
 });

@@ -6,7 +6,7 @@ import type { Global } from '../../../ptx/pointers.ts';
 import type { Program } from '../../../ptx/program.ts';
 import type { K } from '../../../ptx/trace.ts';
 import { f32, type F32, type Int, type U32, u32 } from '../../../ptx/values.ts';
-import { type Epilogue, epilogueName, gatesRefusal, outputChannels, silu, store } from '../epilogue.ts';
+import { type Epilogue, epilogueName, ofPair, outputChannels, pairsRefusal, store } from '../epilogue.ts';
 import { type MatrixSize, type Scheme, STRIP_ROWS } from '../layout.ts';
 import type { HalfType } from '../pack.ts';
 import { type Arithmetic, bf16Arithmetic, f16Arithmetic } from './arithmetic.ts';
@@ -62,8 +62,8 @@ const nameOf = ({ size: { n, k }, scheme, type, tiling, epilogue, ctas }: Ampere
 /** The program for one matrix and any number of tokens. Errors: RangeError for fewer than 2 stages, or gates in rows that are no whole strips. */
 export function ampere(of: Ampere): Program<AmpereParams> {
   if (of.tiling.stages < 2) throw new RangeError(`a ring of ${of.tiling.stages} stages: at least 2`);
-  const gates = gatesRefusal(of.epilogue, of.size.n);
-  if (gates !== null) throw new RangeError(gates);
+  const refusal = pairsRefusal(of.epilogue, of.size.n);
+  if (refusal !== null) throw new RangeError(refusal);
   return of.type === 'f16' ? build(of, f16Arithmetic) : build(of, bf16Arithmetic);
 }
 
@@ -187,11 +187,12 @@ function storeSums(
         }
       }
     };
-    if (epilogue.gateUp === true) {
+    const { pairs = 'none' } = epilogue;
+    if (pairs !== 'none') {
       k.if(firstRow.lt(size.n), () => {
-        const [gate, up] = [finisher(firstRow, powers[0]), finisher(firstRow.add(8), powers[1])];
+        const [upper, lower] = [finisher(firstRow, powers[0]), finisher(firstRow.add(8), powers[1])];
         const channel = strip.mul(STRIP_ROWS / 2).add(g);
-        storeChannel(channel, (values, odd) => silu(gate(values[odd])).mul(up(values[odd === 0 ? 2 : 3])));
+        storeChannel(channel, (values, odd) => ofPair(pairs, upper(values[odd]), lower(values[odd === 0 ? 2 : 3])));
       });
     } else {
       for (const below of [0, 1] as const) {

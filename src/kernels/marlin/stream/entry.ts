@@ -38,7 +38,7 @@ export const streamEntry: Entry = entry({
       { tokens: 8, strips: 2, rowWarps: 1, depthWarps: 2, stages: 2 },
       3,
       'f16',
-      { gateUp: true },
+      { pairs: 'gates' },
     ),
     oneTokenExample(
       { rows: 72, columns: 1400, group: 1400 },
@@ -49,7 +49,7 @@ export const streamEntry: Entry = entry({
       { rows: 64, columns: 896, group: 128 },
       { tokens: 1, strips: 1, rowWarps: 2, depthWarps: 2, stages: 2 },
       'f16',
-      { gateUp: true, normed: true },
+      { pairs: 'gates', normed: true },
     ),
   ],
 });
@@ -62,14 +62,14 @@ export function streamExample(
   tiling: StreamTiling,
   m: number,
   type: HalfType,
-  { gateUp = false }: Pick<Epilogue, 'gateUp'> = {},
+  { pairs = 'none' }: Pick<Epilogue, 'pairs'> = {},
 ): Example {
   const { rows: n, columns: k, group = k, zeroPoints = false } = coded;
   const scheme = schemeOf('w', { group, columns: k, asymmetric: zeroPoints });
-  const epilogue = { output: type, bias: true, gateUp } as const;
+  const epilogue = { output: type, bias: true, pairs } as const;
   const channels = outputChannels(epilogue, n);
   return example({
-    name: `${m}x${n}x${k}-${type}${gateUp ? '-gates' : ''}`,
+    name: `${m}x${n}x${k}-${type}${pairs === 'none' ? '' : `-${pairs}`}`,
     program: stream({ n, k }, tiling, { type, scheme, epilogue }),
     grid: [streamGrid({ n, k }, tiling)],
     args: (seed) => {
@@ -97,13 +97,13 @@ export function oneTokenExample(
   coded: CodedOptions,
   tiling: StreamTiling,
   type: HalfType,
-  { gateUp = false, normed = false }: Pick<Epilogue, 'gateUp'> & { readonly normed?: boolean } = {},
+  { pairs = 'none', normed = false }: Pick<Epilogue, 'pairs'> & { readonly normed?: boolean } = {},
 ): Example {
   const { rows: n, columns: k, group = k, zeroPoints = false } = coded;
   const scheme = schemeOf('w', { group, columns: k, asymmetric: zeroPoints });
-  const epilogue = { output: 'f32', bias: true, gateUp } as const;
+  const epilogue = { output: 'f32', bias: true, pairs } as const;
   return example({
-    name: `1x${n}x${k}-${type}${gateUp ? '-gates' : ''}${normed ? '-normed' : ''}`,
+    name: `1x${n}x${k}-${type}${pairs === 'none' ? '' : `-${pairs}`}${normed ? '-normed' : ''}`,
     program: streamOneToken({ n, k }, tiling, { type, scheme, epilogue, normed }),
     grid: [streamGrid({ n, k }, tiling)],
     args: (seed) => {

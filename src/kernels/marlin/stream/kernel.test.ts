@@ -17,9 +17,9 @@ test('any shape, group, type and number of tokens, on any tiling', () => {
   const random = new Random(seed);
   for (let run = 0; run < 16; run++) {
     const group = ([32, 64, 128] as const)[random.integer(3)]!;
-    const gateUp = random.integer(3) === 0;
+    const pairs = (['none', 'gates', 'nibbles'] as const)[random.integer(3)]!;
     const coded = {
-      rows: gateUp ? 16 * (1 + random.integer(6)) : 8 * (1 + random.integer(12)) + random.integer(8),
+      rows: pairs !== 'none' ? 16 * (1 + random.integer(6)) : 8 * (1 + random.integer(12)) + random.integer(8),
       columns: group * (1 + random.integer(8)),
       group,
       zeroPoints: random.integer(2) === 0,
@@ -34,8 +34,8 @@ test('any shape, group, type and number of tokens, on any tiling', () => {
     };
     const m = 1 + random.integer(tokens);
     const type = random.integer(2) === 0 ? 'f16' : 'bf16';
-    const { findings, error, bound } = simulateExample(streamExample(coded, tiling, m, type, { gateUp }), seed + run);
-    const what = JSON.stringify({ coded, tiling, m, type, gateUp, seed, run });
+    const { findings, error, bound } = simulateExample(streamExample(coded, tiling, m, type, { pairs }), seed + run);
+    const what = JSON.stringify({ coded, tiling, m, type, pairs, seed, run });
     assert.deepEqual(findings.map(describe), [], what);
     assert.ok(error <= bound, `${what}: relative error ${error}`);
   }
@@ -46,9 +46,10 @@ test('one token, normed or not, of any shape, group and type, on any tiling', ()
   const random = new Random(seed);
   for (let run = 0; run < 16; run++) {
     const group = ([32, 64, 128] as const)[random.integer(3)]!;
-    const [gateUp, normed] = [random.integer(3) === 0, random.integer(2) === 0];
+    const pairs = (['none', 'gates', 'nibbles'] as const)[random.integer(3)]!;
+    const normed = random.integer(2) === 0;
     const coded = {
-      rows: gateUp ? 16 * (1 + random.integer(6)) : 8 * (1 + random.integer(12)) + random.integer(8),
+      rows: pairs !== 'none' ? 16 * (1 + random.integer(6)) : 8 * (1 + random.integer(12)) + random.integer(8),
       columns: group * (1 + random.integer(12)),
       group,
       zeroPoints: random.integer(2) === 0,
@@ -61,9 +62,9 @@ test('one token, normed or not, of any shape, group and type, on any tiling', ()
       stages: 1 + random.integer(3),
     };
     const type = random.integer(2) === 0 ? 'f16' : 'bf16';
-    const example = oneTokenExample(coded, tiling, type, { gateUp, normed });
+    const example = oneTokenExample(coded, tiling, type, { pairs, normed });
     const { findings, error, bound } = simulateExample(example, seed + run);
-    const what = JSON.stringify({ coded, tiling, type, gateUp, normed, seed, run });
+    const what = JSON.stringify({ coded, tiling, type, pairs, normed, seed, run });
     assert.deepEqual(findings.map(describe), [], what);
     assert.ok(error <= bound, `${what}: relative error ${error}`);
   }

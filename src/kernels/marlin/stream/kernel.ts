@@ -3,7 +3,7 @@ import { kernel, tensor } from '../../../ptx/kernel.ts';
 import type { Program, TensorType } from '../../../ptx/program.ts';
 import { u32 } from '../../../ptx/values.ts';
 import { type RawHalves, rawHalves } from '../codec.ts';
-import { type Epilogue, epilogueName, gatesRefusal } from '../epilogue.ts';
+import { type Epilogue, epilogueName, pairsRefusal } from '../epilogue.ts';
 import type { MatrixSize, Scheme } from '../layout.ts';
 import type { HalfType } from '../pack.ts';
 import { BOX_K, boxes, oneToken } from './activations.ts';
@@ -44,7 +44,7 @@ export interface StreamOptions {
 
 const common: Common = { strips: 'b32*', factors: 'f32*', bias: 'f32*', y: 'u8*' };
 
-/** The program for one matrix and a tiling of 8 or 16 tokens; m is at most as many. Grid: `streamGrid`. Errors: RangeError for tilings beyond 1024 threads, and gates in parts of strips. */
+/** The program for one matrix and a tiling of 8 or 16 tokens; m is at most as many. Grid: `streamGrid`. Errors: RangeError for tilings beyond 1024 threads, and pairs in parts of strips. */
 export function stream(size: MatrixSize, tiling: StreamTiling, options: StreamOptions): Program<StreamParams> {
   const build = <T extends HalfType>(type: T, halves: RawHalves<T>): Program<StreamParams> => {
     const format = formatOf(size, tiling, options, type, halves);
@@ -86,8 +86,8 @@ function formatOf<T extends HalfType>(
   type: T,
   halves: RawHalves<T>,
 ): StreamFormat<T> {
-  const gates = gatesRefusal(epilogue, size.n);
-  if (gates !== null) throw new RangeError(gates);
+  const refusal = pairsRefusal(epilogue, size.n);
+  if (refusal !== null) throw new RangeError(refusal);
   return { type, halves, size, scheme, tiling, epilogue, overlap };
 }
 

@@ -6,7 +6,7 @@ import type { Global, MBarrier } from '../../../ptx/pointers.ts';
 import type { K } from '../../../ptx/trace.ts';
 import { f32, type F32, type Int, u32, type U32, type Var } from '../../../ptx/values.ts';
 import { type RawHalves, rawCodec } from '../codec.ts';
-import { type Epilogue, outputChannels, silu, store } from '../epilogue.ts';
+import { type Epilogue, ofPair, outputChannels, store } from '../epilogue.ts';
 import {
   CODE_BYTES,
   groupBytes,
@@ -270,11 +270,12 @@ export function streamProduct<T extends HalfType>(
       const added = epilogue.bias ? k.ldF32(bias.at(row)) : f32(0);
       return (odd) => total[2 * below + odd]!.fma(factor, added);
     };
-    if (epilogue.gateUp === true) {
+    const { pairs = 'none' } = epilogue;
+    if (pairs !== 'none') {
       const channel = tileRow.mul(STRIP_ROWS / 2).add(lane.div(4));
       k.if(channel.lt(channels), () => {
-        const [gate, up] = [finisher(0), finisher(1)];
-        storeTokens(channel, (odd) => silu(gate(odd)).mul(up(odd)));
+        const [upper, lower] = [finisher(0), finisher(1)];
+        storeTokens(channel, (odd) => ofPair(pairs, upper(odd), lower(odd)));
       });
       return;
     }

@@ -50,7 +50,7 @@ export const marlinTileEntry: Entry = entry({
       m: 20,
       size: { n: 144, k: 256 },
       tiling: base,
-      epilogue: { output: 'f16', bias: true, gateUp: true },
+      epilogue: { output: 'f16', bias: true, pairs: 'gates' },
     }),
   ],
 });
@@ -99,5 +99,5 @@ export function tileExample(of: TileCase): Example {
 
 function nameOf({ m, size: { n, k }, tiling: { split, multicast }, type = 'f16', epilogue }: TileCase): string {
   const cluster = split > 1 ? `, k split by ${split}` : multicast > 1 ? ', tokens shared' : '';
-  return `${m}x${n}x${k} ${type}${cluster}${epilogue?.gateUp === true ? ', gates' : ''}`;
+  return `${m}x${n}x${k} ${type}${cluster}${epilogue?.pairs === undefined ? '' : `, ${epilogue.pairs}`}`;
 }

@@ -5,7 +5,7 @@ import { swizzled } from '../../../ptx/layout.ts';
 import type { Global, Shared } from '../../../ptx/pointers.ts';
 import type { K } from '../../../ptx/trace.ts';
 import { type B32, type F32, pairOfBf16, pairOfHalves, type U32 } from '../../../ptx/values.ts';
-import { type Epilogue, silu } from '../epilogue.ts';
+import { type Epilogue, ofPair, type Pairs } from '../epilogue.ts';
 import { STRIP_ROWS } from '../layout.ts';
 import { PASS_TOKENS } from './tiling.ts';
 
@@ -36,7 +36,7 @@ interface Place {
 
 /**
  * Stores sums of a warp's 16 channels of W from `channel` on, and tokens from `token` on: four sums for each block of eight tokens, as wgmma leaves
- * them. Gates and what they gate become 8 channels of Y. `staging`: the warp's own shared memory for one `passTile`.
+ * them. Pairs become 8 channels of Y. `staging`: the warp's own shared memory for one `passTile`.
  */
 export function store(
   k: K,
@@ -48,10 +48,10 @@ export function store(
   epilogue: Epilogue,
 ): void {
   const scaled = sums.map((sum, i) => scale(sum, facts, (i >> 1) & 1));
-  const { gateUp = false } = epilogue;
-  const finished = gateUp ? gated(scaled) : scaled;
-  const place = { channel: gateUp ? channel.div(2) : channel, token };
-  const eights = gateUp ? 1 : 2;
+  const { pairs = 'none' } = epilogue;
+  const finished = pairs === 'none' ? scaled : paired(pairs, scaled);
+  const place = { channel: pairs === 'none' ? channel : channel.div(2), token };
+  const eights = pairs === 'none' ? 2 : 1;
   if (epilogue.output === 'f32' || epilogue.output === 'add-f32')
     storeSingles(k, finished, eights, place, output, epilogue.output === 'add-f32');
   else storeHalves(k, finished, eights, place, output, staging, epilogue.output);
@@ -63,9 +63,9 @@ function scale(sum: F32, { factors, bias }: ChannelFacts, below: number): F32 {
   return sum.fma(factor, below === 0 ? bias[0] : bias[1]);
 }
 
-/** Of four sums, gates of two tokens and what they gate, two. */
-function gated(sums: readonly F32[]): F32[] {
-  return sums.flatMap((sum, i) => ((i & 2) === 0 ? [silu(sum).mul(sums[i + 2]!)] : []));
+/** Of four sums, upper rows of two tokens and lower ones, two. */
+function paired(pairs: Exclude<Pairs, 'none'>, sums: readonly F32[]): F32[] {
+  return sums.flatMap((sum, i) => ((i & 2) === 0 ? [ofPair(pairs, sum, sums[i + 2]!)] : []));
 }
 
 /** How many eights of channels a warp stores; a block of eight tokens has two sums a lane for each. */

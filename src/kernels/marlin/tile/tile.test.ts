@@ -49,16 +49,19 @@ test('any m, n, k, group, zero points, type and epilogue, on every kind of tilin
     const group = ([32, 64, 128] as const)[random.integer(3)]!;
     // Part of the last strip may be missing: whole groups, or any eights where there is one scale a channel.
     const step = group === 128 ? 8 : group;
-    const gateUp = random.integer(3) === 0;
+    const pairs = (['none', 'gates', 'nibbles'] as const)[random.integer(3)]!;
     const padded = tiling.stageK === 256 ? 0 : step * random.integer(128 / step);
     check(
       {
         m: 1 + random.integer(60),
-        size: { n: gateUp ? 16 * (1 + random.integer(25)) : 8 * (1 + random.integer(50)), k: 128 * strips - padded },
+        size: {
+          n: pairs !== 'none' ? 16 * (1 + random.integer(25)) : 8 * (1 + random.integer(50)),
+          k: 128 * strips - padded,
+        },
         tiling,
         type: random.integer(2) === 0 ? 'f16' : 'bf16',
         scheme: { group, zeroPoints: random.integer(2) === 0 },
-        epilogue: { output: outputs[run % 4]!, bias: random.integer(2) === 0, gateUp },
+        epilogue: { output: outputs[run % 4]!, bias: random.integer(2) === 0, pairs },
         multiprocessors: 2 * (1 + random.integer(2)),
       },
       seed + run,
