@@ -10,7 +10,7 @@ import { type Epilogue, epilogueName, outputChannels, pairsRefusal } from '../ep
 import { type MatrixSize, STRIP_ROWS } from '../layout.ts';
 import type { HalfType } from '../pack.ts';
 import { exchange } from './exchange.ts';
-import { type Format, multiply } from './multiply.ts';
+import { arrivals, type Format, multiply } from './multiply.ts';
 import { type Place, produce, type Stages } from './produce.ts';
 import { type ChannelFacts, type Output, passTile, store } from './store.ts';
 import {
@@ -93,7 +93,7 @@ export function marlinTile({ size, format, tiling, epilogue, overlap = false }: 
     k.if(k.thread.eq(0), () => {
       for (let slot = 0; slot < slots; slot++) {
         k.mbarrierInit(stages.full.at(slot), 1);
-        k.mbarrierInit(stages.empty.at(slot), warpgroups * WARPS * multicast);
+        k.mbarrierInit(stages.empty.at(slot), warpgroups * WARPS * arrivals(multicast));
       }
       k.fenceMBarrierInit();
     });

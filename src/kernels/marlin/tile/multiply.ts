@@ -1,9 +1,9 @@
 // The consuming warpgroups of the 4-bit product on wgmma: codes out of shared memory into A fragments while the product before is under way.
 // Knows neither where stages come from nor where sums go.
 import type { FragA, MatrixSlab, WgmmaSums } from '../../../ptx/fragments.ts';
-import type { Shared } from '../../../ptx/pointers.ts';
+import type { MBarrier, Shared } from '../../../ptx/pointers.ts';
 import type { K } from '../../../ptx/trace.ts';
-import type { B32, Int, U32 } from '../../../ptx/values.ts';
+import type { B32, Int, Pred, U32 } from '../../../ptx/values.ts';
 import { release, type Ring } from '../../persistent.ts';
 import { groupScaleBf16, groupScaleF16, scaledBf16, scaledF16 } from '../codec.ts';
 import {
@@ -58,9 +58,7 @@ export function multiply(
         // the first half of a stage that was all of the stage before.
         k.wgmmaWait(1);
         if (half === 1) {
-          // All lanes have read the stage before, not only the one that says so.
-          k.syncWarp();
-          release(k, stages.empty.at(before), multicast, typeof i === 'number' ? step.ne(0) : i.eq(0).and(step.ne(0)));
+          letGo(k, stages.empty.at(before), multicast, typeof i === 'number' ? step.ne(0) : i.eq(0).and(step.ne(0)));
         }
         const fragments = words.map((word, at) => convert[at]!(word));
         k.wgmmaFence();
@@ -76,8 +74,22 @@ export function multiply(
     ring.advance();
   });
   k.wgmmaWait(0);
-  k.syncWarp();
-  release(k, stages.empty.at(before), multicast);
+  letGo(k, stages.empty.at(before), multicast);
+}
+
+/** Arrivals of a warp that `letGo` makes at a barrier, those of the cluster's other CTAs included. */
+export const arrivals = (multicast: number): number => (multicast === 1 ? 32 : multicast);
+
+/**
+ * Each lane says of itself that it has read the stage. (One for all of a warp, after a barrier of the warp, is as right and as fast, but
+ * racecheck takes only the lane that arrives for ordered.) Across a cluster that would be many arrivals far away: there one lane speaks for the warp.
+ */
+function letGo(k: K, barrier: MBarrier, multicast: number, when: Pred | null = null): void {
+  if (multicast > 1) {
+    k.syncWarp();
+    release(k, barrier, multicast, when);
+  } else if (when === null) k.mbarrierArrive(barrier);
+  else k.if(when, () => k.mbarrierArrive(barrier));
 }
 
 const DESCRIPTOR_UNIT = 16;
