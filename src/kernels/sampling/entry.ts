@@ -14,9 +14,9 @@ export const samplingEntry: Entry = entry({
   title: 'The next token from logits: greedy, or under temperature, top-k, top-p and min-p',
   examples: () => [
     sampleExample('all-rules', 2, 1000, { temperature: 0.8, topK: 40, topP: 0.9, minP: 0.02 }),
-    sampleExample('greedy', 2, 6001, { ...neutral, temperature: 0 }),
+    sampleExample('greedy', 2, 20_001, { ...neutral, temperature: 0 }),
     sampleExample('plain', 1, 61, neutral),
-    sampleExample('top-p', 1, 500, { ...neutral, topP: 0.5 }),
+    sampleExample('top-p', 1, 16_500, { ...neutral, topP: 0.5 }),
   ],
 });
 

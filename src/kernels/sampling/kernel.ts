@@ -46,6 +46,8 @@ export const NO_TOKEN = 0xffffffff;
 const THREADS = 512;
 const WARPS = THREADS / 32;
 const VECTOR = 4;
+/** Vectors that a thread has under way: with one, a pass over 128,256 logits waits 63 times for the L2 cache. */
+const UNDER_WAY = 8;
 
 const [TEMPERATURE, TOP_K, TOP_P, LEAST_BELOW, SEED_LOW, SEED_HIGH] = [0, 1, 2, 3, 4, 5] as const;
 export const DRAW_WORDS = 6;
@@ -152,7 +154,16 @@ class Row {
   /** Runs `body` for each logit of this thread. */
   private each(body: (logit: F32, id: U32) => void): void {
     const { k, vocabulary } = this;
-    k.loop(k.thread.mul(VECTOR), vocabulary, VECTOR * THREADS, (first) => {
+    const [turn, start] = [VECTOR * THREADS, k.thread.mul(VECTOR)];
+    const whole = Math.floor(vocabulary / (turn * UNDER_WAY)) * turn * UNDER_WAY;
+    k.loop(start, whole, turn * UNDER_WAY, (first) => {
+      const vectors = Array.from({ length: UNDER_WAY }, (_, i) =>
+        k.ldGlobal(this.logits.at(first.add(i * turn)), VECTOR),
+      );
+      for (const [i, words] of vectors.entries())
+        for (const [j, word] of words.entries()) body(word.asF32(), first.add(i * turn + j));
+    });
+    k.loop(start.add(whole), vocabulary, turn, (first) => {
       for (const [i, word] of k.ldGlobal(this.logits.at(first), VECTOR).entries()) {
         const id = first.add(i);
         if (vocabulary % VECTOR === 0) body(word.asF32(), id);
