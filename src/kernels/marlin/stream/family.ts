@@ -1,7 +1,7 @@
 // The streaming product among the kernels that a plan chooses from.
 import { type Candidate, type Family, runnable } from '../family.ts';
 import { stream, streamOneToken } from './kernel.ts';
-import { streamCandidates } from './plan.ts';
+import { streamCandidates, streamMisfits } from './plan.ts';
 
 const MOST_TOKENS = 16;
 /** Candidates beyond these were never among the best three in a sweep over the layers of 8B and 70B models. */
@@ -51,4 +51,6 @@ export const streamFamily: Family = {
                 { overlap: true },
               ),
       })),
+  misfits: ({ m, n, k, scheme }) =>
+    streamMisfits({ n, k }, scheme, m).map(({ tiling, reason }) => ({ tiling: { ...tiling }, reason })),
 };

@@ -50,42 +50,75 @@ export function streamCandidates(
   m: number,
   multiprocessors: number,
 ): readonly StreamCandidate[] {
-  const found: StreamCandidate[] = [];
-  for (const tokens of m === 1 ? ([1, 8] as const) : [m <= 8 ? (8 as const) : (16 as const)]) {
-    for (const strips of STRIPS) {
-      for (const rowWarps of ROW_WARPS) {
-        for (const depthWarps of DEPTH_WARPS) {
-          for (const stages of STAGES) {
-            const tiling: StreamTiling = { tokens, strips, rowWarps, depthWarps, stages };
-            const candidate = candidateOf(size, scheme, multiprocessors, tiling);
-            if (candidate !== null) found.push(candidate);
-          }
-        }
-      }
-    }
-  }
-  return found.toSorted((a, b) => a.cost - b.cost);
+  return tilings(m)
+    .filter((tiling) => refusalOf(tiling, size, scheme) === null)
+    .map((tiling) => candidateOf(size, scheme, multiprocessors, tiling))
+    .toSorted((a, b) => a.cost - b.cost);
 }
 
-function candidateOf(
+/** Tilings that cannot run, with the reason. */
+export function streamMisfits(
   size: MatrixSize,
   scheme: Scheme,
-  multiprocessors: number,
+  m: number,
+): readonly { readonly tiling: StreamTiling; readonly reason: string }[] {
+  return tilings(m).flatMap((tiling) => {
+    const reason = refusalOf(tiling, size, scheme);
+    return reason === null ? [] : [{ tiling, reason }];
+  });
+}
+
+function tilings(m: number): readonly StreamTiling[] {
+  const tokenCounts = m === 1 ? ([1, 8] as const) : [m <= 8 ? (8 as const) : (16 as const)];
+  return tokenCounts.flatMap((tokens) =>
+    STRIPS.flatMap((strips) =>
+      ROW_WARPS.flatMap((rowWarps) =>
+        DEPTH_WARPS.flatMap((depthWarps) =>
+          STAGES.map((stages): StreamTiling => ({ tokens, strips, rowWarps, depthWarps, stages })),
+        ),
+      ),
+    ),
+  );
+}
+
+/** What a CTA of a tiling takes of a multiprocessor. */
+function needsOf(
   tiling: StreamTiling,
-): StreamCandidate | null {
-  const { tokens, strips, depthWarps, stages } = tiling;
-  const [warps, tokenTiles] = [warpsOf(tiling), tokenTilesOf(tiling)];
-  const registers = OTHER_REGISTERS + 4 * strips * tokenTiles;
+  size: MatrixSize,
+  scheme: Scheme,
+): { readonly registers: number; readonly sharedBytes: number; readonly ofStage: number } {
+  const { tokens, strips, stages } = tiling;
   // One token is there once for all warps.
   const [once, ofStage] =
     tokens === 1 ? [stripsAlongK(size) * TOKEN_BYTES_OF_STAGE, 0] : [0, tokens * TOKEN_BYTES_OF_STAGE];
-  const sharedBytes = SLACK + once + warps * stages * (strips * stripBytes(scheme) + ofStage);
+  return {
+    registers: (OTHER_REGISTERS + 4 * strips * tokenTilesOf(tiling)) * 32 * warpsOf(tiling),
+    sharedBytes: SLACK + once + warpsOf(tiling) * stages * (strips * stripBytes(scheme) + ofStage),
+    ofStage,
+  };
+}
+
+function refusalOf(tiling: StreamTiling, size: MatrixSize, scheme: Scheme): string | null {
+  const warps = warpsOf(tiling);
+  const { registers, sharedBytes } = needsOf(tiling, size, scheme);
+  const strips = stripsAlongK(size);
+  if (warps > MOST_WARPS) return `${warps} warps, more than ${MOST_WARPS}`;
+  if (tiling.depthWarps > Math.max(4, strips)) return `${tiling.depthWarps} warps share ${strips} strips of k`;
+  if (sharedBytes > SHARED_BYTES)
+    return `it needs ${sharedBytes} bytes of shared memory, and a CTA has ${SHARED_BYTES}`;
+  if (registers > REGISTERS) return `it needs ${registers} registers, and a multiprocessor has ${REGISTERS}`;
+  return null;
+}
+
+function candidateOf(size: MatrixSize, scheme: Scheme, multiprocessors: number, tiling: StreamTiling): StreamCandidate {
+  const { strips, depthWarps, stages } = tiling;
+  const [warps, tokenTiles] = [warpsOf(tiling), tokenTilesOf(tiling)];
+  const { registers, sharedBytes, ofStage } = needsOf(tiling, size, scheme);
   const resident = Math.min(
     Math.floor(SHARED_BYTES / sharedBytes),
     Math.floor(THREADS / (32 * warps)),
-    Math.floor(REGISTERS / (registers * 32 * warps)),
+    Math.floor(REGISTERS / registers),
   );
-  if (warps > MOST_WARPS || resident < 1 || depthWarps > Math.max(4, stripsAlongK(size))) return null;
   const grid = streamGrid(size, tiling);
   const places = multiprocessors * resident;
   const turns = Math.ceil(grid / places);
