@@ -3,10 +3,19 @@ import assert from 'node:assert/strict';
 import { globSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, test } from 'node:test';
-import { figures, folder } from './figures.ts';
+import { figures, folder, tables } from './figures.ts';
 
 const docs = fileURLToPath(new URL('../', folder));
 const pages = globSync(['*.md', '../README.md'], { cwd: docs }).map((page) => readFileSync(`${docs}/${page}`, 'utf8'));
+
+/** Cells without the blanks that align them. */
+const plain = (text: string): string => text.replaceAll(/ *\| */g, '|').replaceAll(/-{3,}/g, '---');
+
+for (const { page, name, text } of tables) {
+  test(`the table of ${name} in ${page} is up to date (node tools/figures.ts writes it)`, () => {
+    assert.ok(plain(readFileSync(`${docs}/${page}`, 'utf8')).includes(plain(text)));
+  });
+}
 
 describe('docs/figures', () => {
   test('has these files and no others', () => {

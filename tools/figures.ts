@@ -1,5 +1,6 @@
 // Writes the drawings of the documentation (docs/figures/): from the layouts and fragment maps that kernels use, and from results in bench/results.
-import { globSync, writeFileSync } from 'node:fs';
+import { globSync, readFileSync, writeFileSync } from 'node:fs';
+import { z } from 'zod';
 import { figuresOf } from '../src/bench/plot/figures.ts';
 import { readPublished } from '../src/bench/published.ts';
 import { joined, readResults } from '../src/bench/results.ts';
@@ -40,4 +41,47 @@ export const figures: Readonly<Record<string, string>> = {
 
 export const folder: URL = new URL('../docs/figures/', import.meta.url);
 
-if (import.meta.main) for (const [name, text] of Object.entries(figures)) writeFileSync(new URL(name, folder), text);
+const stepsSchema = z.object({
+  machine: z.object({ gpu: z.string() }),
+  size: z.object({ k: z.number(), n: z.number() }),
+  tokens: z.number(),
+  steps: z.array(z.object({ name: z.string(), microseconds: z.number(), bytesPerSecond: z.number() })),
+});
+
+function stepsTable(file: string): string {
+  const { machine, size, tokens, steps } = stepsSchema.parse(
+    JSON.parse(readFileSync(new URL(`../bench/results/${file}`, import.meta.url), 'utf8')),
+  );
+  const first = steps[0]!.microseconds;
+  return [
+    `${machine.gpu}, ${size.k} x ${size.n}, ${tokens} tokens:`,
+    '',
+    '| step | us | GB/s of weights | times the first |',
+    '| --- | ---: | ---: | ---: |',
+    ...steps.map(
+      ({ name, microseconds, bytesPerSecond }) =>
+        `| ${name} | ${microseconds.toFixed(1)} | ${(bytesPerSecond / 1e9).toFixed(0)} | ${(first / microseconds).toFixed(1)} |`,
+    ),
+  ].join('\n');
+}
+
+/** Tables that results give, by page and name: they stand between <!-- name --> and <!-- /name -->. */
+export const tables: readonly { readonly page: string; readonly name: string; readonly text: string }[] = [
+  { page: '4-marlin.md', name: 'steps', text: stepsTable('gpu-steps-h100.json') },
+];
+
+/** A page with a table in its place. */
+export function withTable(page: string, name: string, text: string): string {
+  const [start, end] = [`<!-- ${name} -->`, `<!-- /${name} -->`];
+  const [from, to] = [page.indexOf(start), page.indexOf(end)];
+  if (from < 0 || to < from) throw new Error(`the page has no ${start} before ${end}`);
+  return `${page.slice(0, from + start.length)}\n\n${text}\n\n${page.slice(to)}`;
+}
+
+if (import.meta.main) {
+  for (const [name, text] of Object.entries(figures)) writeFileSync(new URL(name, folder), text);
+  for (const { page, name, text } of tables) {
+    const file = new URL(`../${page}`, folder);
+    writeFileSync(file, withTable(readFileSync(file, 'utf8'), name, text));
+  }
+}
