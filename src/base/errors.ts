@@ -165,6 +165,13 @@ export const errors = {
       'Use a model whose weights are in the usual range; this one may be broken.',
     ),
 
+  hessianNotPositive: (module: string, tokens: number, damp: number, pivot: number): MarlinError =>
+    new MarlinError(
+      'hessian-not-positive',
+      `The inputs of ${module} say too little about its weights: with dampening ${damp} and ${tokens} calibration tokens the smallest pivot is ${pivot.toPrecision(3)}.`,
+      'Calibrate with more text (--samples, --length), or with text of the kind the model reads; if inputs are infinite, the model is broken.',
+    ),
+
   // ---- the CPU backend
   cpuUnsupported: (): MarlinError =>
     new MarlinError(

@@ -48,7 +48,7 @@ export class Heap {
     return this.top;
   }
 
-  /** `bytes` zeroed bytes, aligned to 64. There is no free: the whole heap goes at once. Errors: 'cpu-memory-exceeded' beyond 4 GiB, 'cpu-memory-refused'. */
+  /** `bytes` zeroed bytes, aligned to 64. There is no free: what `scope` ran goes at once, or the whole heap. Errors: 'cpu-memory-exceeded' beyond 4 GiB, 'cpu-memory-refused'. */
   allocate(bytes: number): Address {
     const address = this.top;
     const top = Math.ceil((address + bytes) / 64) * 64;
@@ -57,6 +57,18 @@ export class Heap {
     if (missing > 0) this.grow(missing, top);
     this.top = top;
     return brand(address);
+  }
+
+  /** Runs `body` and takes back what it allocated. Errors: those of `body`. */
+  scope<T>(body: () => T): T {
+    const start = this.top;
+    try {
+      return body();
+    } finally {
+      // What is handed out is zero.
+      new Uint8Array(this.memory.buffer, start, this.top - start).fill(0);
+      this.top = start;
+    }
   }
 
   private grow(pages: number, bytes: number): void {

@@ -1,7 +1,7 @@
 // Round to nearest: symmetric 4-bit codes from the weights alone, no calibration. Knows no files.
-import { bf16ToNumber, f16ToNumber, numberToBf16, numberToF16 } from '../base/f16.ts';
 import { errors } from '../base/errors.ts';
 import { packCodes, SYMMETRIC_ZERO, type QuantizedMatrix, type ScaleDtype } from '../formats/quantized.ts';
+import { scaleBits, storedScale } from './scale.ts';
 
 /** How a group's scale is chosen: from its largest weight, or by searching smaller ones (which clip) for the least squared error. */
 export type Clip = 'none' | 'mse';
@@ -28,9 +28,6 @@ const SHRINK_FACTORS: readonly number[] = Array.from({ length: 31 }, (_, i) => 1
 /** Adding and subtracting this rounds a double below 2^51 to an integer, ties to even; Math.round is slower and rounds ties up. */
 const ROUND = 1.5 * 2 ** 52;
 
-/** Scales that are not 0, whose inverse an f32 can hold: a group too small for any other scale gets this one. */
-const SMALLEST_SCALE: Readonly<Record<ScaleDtype, number>> = { F16: 2 ** -24, BF16: 2 ** -126 };
-
 /** `group` as a number of weights. Errors: `group-invalid` if it does not divide `columns`. */
 export function groupSize(group: number | 'channel', columns: number, name: string): number {
   const size = group === 'channel' ? columns : group;
@@ -53,8 +50,6 @@ export function quantizeRtn(
   const group = groupSize(options.group, columns, name);
   const codes = new Uint8Array(rows * columns);
   const scales = new Uint16Array((rows * columns) / group);
-  const toBits = scaleDtype === 'F16' ? numberToF16 : numberToBf16;
-  const toNumber = scaleDtype === 'F16' ? f16ToNumber : bf16ToNumber;
   const values = new Float64Array(group); // of one group; copied once, read by every candidate
 
   for (let g = 0; g < scales.length; g++) {
@@ -63,12 +58,11 @@ export function quantizeRtn(
     const full = (2 * largest(values, name)) / 15;
     let best = 1;
     if (full > 0) {
-      const candidate = (factor: number): number =>
-        Math.max(toNumber(toBits(full * factor)), SMALLEST_SCALE[scaleDtype]);
+      const candidate = (factor: number): number => storedScale(full * factor, scaleDtype);
       best = clip === 'none' ? candidate(1) : leastError(values, candidate);
       if (best === Infinity) throw errors.scaleOverflow(name, full, scaleDtype);
     }
-    scales[g] = toBits(best);
+    scales[g] = scaleBits(name, best, scaleDtype);
     for (let i = 0; i < group; i++) codes[start + i] = nearestCode(values[i]! / best) + SYMMETRIC_ZERO;
   }
   return { rows, columns, group, packed: packCodes(codes, rows, columns), scales, scaleDtype, zeroPoints: null };
