@@ -66,6 +66,13 @@ export class Cpu implements Disposable {
     });
   }
 
+  /** Takes the room now that products of so many tokens and columns need beside their operands, so that what is allocated later can be released. */
+  reserve(tokens: number, columns: number, bits: ActivationBits): void {
+    const tokensPerTile = bits === 16 ? TILE_ROWS / 2 : TILE_ROWS;
+    this.roundedFor(Math.ceil(tokens / tokensPerTile) * Math.ceil(columns / 8) * TILE_ROWS * 8);
+    this.idsAddress(tokens);
+  }
+
   get heap(): Heap {
     return this.pool.heap;
   }

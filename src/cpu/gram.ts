@@ -37,6 +37,11 @@ export function addGram(pool: Pool, gram: Gram, x: Activation, tokens: number): 
   pool.run('gram', [packed, tokens, panels, sums], panels, 1);
 }
 
+/** Forgets what was added. */
+export function clearGram(heap: Heap, { panels, sums }: Gram): void {
+  heap.floats(sums, (WIDE * panels) ** 2).fill(0);
+}
+
 /** The whole symmetric matrix [width, width] in float64. */
 export function readGram(heap: Heap, { width, panels, sums }: Gram): Float64Array {
   const pitch = WIDE * panels;
