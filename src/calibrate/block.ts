@@ -193,7 +193,7 @@ export class Calibrator implements Disposable {
     clearGram(heap, gram);
     const { damp, actOrder } = recipe;
     const modules = linears.map(({ module }) => module).join(', ');
-    const curvature = curvatureOf(modules, hessian, columns, { damp, actOrder, tokens: windows * length });
+    const curvature = curvatureOf(pool, modules, hessian, columns, { damp, actOrder, tokens: windows * length });
     const solved = linears.map((linear): SolvedLinear => {
       const start = performance.now();
       const result = solve(pool, linear.module, source.floats(linear.module), curvature, recipe);

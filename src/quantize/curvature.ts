@@ -1,7 +1,8 @@
 // What second-order rounding needs to know of a matrix's inputs: H = X^T X, damped, factored, and the order in which columns are rounded
 // (Frantar et al. 2022, GPTQ). Knows no model and no file.
 import { errors } from '../base/errors.ts';
-import { inverseFactor, NotPositive } from '../base/cholesky.ts';
+import { inverseFactor, NotPositive } from '../cpu/inverse-factor.ts';
+import type { Pool } from '../cpu/pool.ts';
 
 export interface CurvatureOptions {
   /** Part of the mean of H's diagonal that is added to it: 0.01 in GPTQ, 0.1 in the recipe of MARLIN. */
@@ -31,6 +32,7 @@ const MOST_DAMP = 1;
 
 /** `hessian` [columns, columns] of the inputs of `module`. Errors: 'hessian-not-positive'. */
 export function curvatureOf(
+  pool: Pool,
   module: string,
   hessian: Float64Array,
   columns: number,
@@ -45,7 +47,7 @@ export function curvatureOf(
     for (const i of dead) damped[i * columns + i] = mean;
     for (let i = 0; i < columns; i++) damped[i * columns + i]! += factor * mean;
     try {
-      return { columns, order, hessian: ordered, u: inverseFactor(damped, columns), dead, damp: factor };
+      return { columns, order, hessian: ordered, u: inverseFactor(pool, damped, columns), dead, damp: factor };
     } catch (error) {
       if (!(error instanceof NotPositive)) throw error;
       if (2 * Math.max(factor, 0.01) > MOST_DAMP) throw errors.hessianNotPositive(module, tokens, factor, error.pivot);

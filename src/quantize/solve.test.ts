@@ -119,7 +119,7 @@ describe(`second-order rounding (seed ${seed})`, () => {
       };
       const weights = random.fillNormal(new Float32Array(rows * columns), 0.1);
       const x = inputs(random, 300, columns);
-      const curvature = curvatureOf('w', hessianOf(x, columns), columns, { damp: 0.05, actOrder, tokens: 300 });
+      const curvature = curvatureOf(pool, 'w', hessianOf(x, columns), columns, { damp: 0.05, actOrder, tokens: 300 });
       const { matrix, weights: rounded, relativeError: told } = solve(pool, 'w', weights, curvature, { codes, prune });
       const what = JSON.stringify({ rows, columns, codes, actOrder, prune, run });
       assert.ok(relativeError(dequantize(matrix!), rounded) < 1e-6, what);
@@ -143,7 +143,7 @@ describe(`second-order rounding (seed ${seed})`, () => {
     const [rows, columns] = [9, 256];
     const weights = random.fillNormal(new Float32Array(rows * columns));
     const hessian = Float64Array.from({ length: columns ** 2 }, (_, at) => (at % (columns + 1) === 0 ? 3 : 0));
-    const curvature = curvatureOf('w', hessian, columns, { damp: 0.01, actOrder: false, tokens: 1 });
+    const curvature = curvatureOf(pool, 'w', hessian, columns, { damp: 0.01, actOrder: false, tokens: 1 });
     for (const group of [32, 128, 'channel'] as const) {
       const codes = { group, symmetric: true, clip: 'none', scaleDtype: 'F16' } as const;
       const { matrix } = solve(pool, 'w', weights, curvature, { codes, prune: false });
@@ -156,7 +156,11 @@ describe(`second-order rounding (seed ${seed})`, () => {
     const [rows, columns] = [32, 256];
     const weights = random.fillNormal(new Float32Array(rows * columns)).map((w) => w ** 3);
     const x = inputs(random, 500, columns);
-    const curvature = curvatureOf('w', hessianOf(x, columns), columns, { damp: 0.1, actOrder: false, tokens: 500 });
+    const curvature = curvatureOf(pool, 'w', hessianOf(x, columns), columns, {
+      damp: 0.1,
+      actOrder: false,
+      tokens: 500,
+    });
     const run = (clip: Codes['clip']) =>
       solve(pool, 'w', weights, curvature, {
         codes: { group: 64, symmetric: true, clip, scaleDtype: 'F16' },
@@ -172,7 +176,11 @@ describe(`second-order rounding (seed ${seed})`, () => {
     const [rows, columns] = [16, 128];
     const weights = random.fillNormal(new Float32Array(rows * columns));
     const x = inputs(random, 400, columns);
-    const curvature = curvatureOf('w', hessianOf(x, columns), columns, { damp: 0.01, actOrder: false, tokens: 400 });
+    const curvature = curvatureOf(pool, 'w', hessianOf(x, columns), columns, {
+      damp: 0.01,
+      actOrder: false,
+      tokens: 400,
+    });
     const { matrix, weights: pruned } = solve(pool, 'w', weights, curvature, { codes: null, prune: true });
     assert.equal(matrix, null);
     const byMagnitude = weights.map((weight, i) => {
@@ -192,7 +200,7 @@ describe(`second-order rounding (seed ${seed})`, () => {
     const weights = random.fillNormal(new Float32Array(rows * columns));
     const x = inputs(random, 200, columns).map((value, i) => ([3, 40].includes(i % columns) ? 0 : value));
     for (const actOrder of [false, true]) {
-      const curvature = curvatureOf('w', hessianOf(x, columns), columns, { damp: 0.01, actOrder, tokens: 200 });
+      const curvature = curvatureOf(pool, 'w', hessianOf(x, columns), columns, { damp: 0.01, actOrder, tokens: 200 });
       const codes = { group: 32, symmetric: true, clip: 'none', scaleDtype: 'F16' } as const;
       const { matrix } = solve(pool, 'w', weights, curvature, { codes, prune: false });
       const all = unpackCodes(matrix!.packed, rows, columns);
@@ -205,7 +213,11 @@ describe(`second-order rounding (seed ${seed})`, () => {
     const [rows, columns] = [100, 256];
     const weights = random.fillNormal(new Float32Array(rows * columns));
     const x = inputs(random, 300, columns);
-    const curvature = curvatureOf('w', hessianOf(x, columns), columns, { damp: 0.01, actOrder: true, tokens: 300 });
+    const curvature = curvatureOf(pool, 'w', hessianOf(x, columns), columns, {
+      damp: 0.01,
+      actOrder: true,
+      tokens: 300,
+    });
     const codes = { group: 64, symmetric: false, clip: 'mse', scaleDtype: 'F16' } as const;
     const [a, b] = [pool, two].map((one) => solve(one, 'w', weights, curvature, { codes, prune: false }));
     assert.deepEqual(a, b);
@@ -219,9 +231,9 @@ describe('curvature', () => {
     const x = inputs(new Random(7), 1, columns).map((value) => 1e8 * value);
     const hessian = hessianOf(x, columns);
     const options = { damp: 1e-18, actOrder: false, tokens: 1 };
-    assert.ok(curvatureOf('w', Float64Array.from(hessian), columns, options).damp > options.damp);
+    assert.ok(curvatureOf(pool, 'w', Float64Array.from(hessian), columns, options).damp > options.damp);
     const broken = hessian.fill(-1);
-    assert.throws(() => curvatureOf('layers.3.q_proj', broken, columns, { ...options, damp: 0.1 }), {
+    assert.throws(() => curvatureOf(pool, 'layers.3.q_proj', broken, columns, { ...options, damp: 0.1 }), {
       code: 'hessian-not-positive',
       message: /layers\.3\.q_proj.*0\.8.*1 calibration tokens.*-/,
     });
@@ -229,16 +241,8 @@ describe('curvature', () => {
 });
 
 test('bad weights and groups are refused by name', () => {
-  const curvature = curvatureOf(
-    'w',
-    Float64Array.from({ length: 256 }, (_, i) => Number(i % 17 === 0)),
-    16,
-    {
-      damp: 0.01,
-      actOrder: false,
-      tokens: 1,
-    },
-  );
+  const identity = Float64Array.from({ length: 256 }, (_, i) => Number(i % 17 === 0));
+  const curvature = curvatureOf(pool, 'w', identity, 16, { damp: 0.01, actOrder: false, tokens: 1 });
   const codes = { group: 16, symmetric: true, clip: 'none', scaleDtype: 'F16' } as const;
   const weights = new Float32Array(32).fill(1);
   assert.throws(() => solve(pool, 'q_proj', weights.with(3, Number.NaN), curvature, { codes, prune: false }), {

@@ -2,6 +2,7 @@
 export { w4Matrix, w4Vector8, w4Vector16 } from './w4';
 export { w16Matrix, w16Rows, w16Vector } from './w16';
 export { addRows, rmsNorm, roundActivations, siluMultiply } from './elementwise';
+export { subtractDots } from './f64';
 export { gram, gramPack } from './gram';
 export { roundBlock, searchScales, subtractProduct } from './rounding';
 export { attentionMatrix, attentionVector, ropeAndStore } from './attention';
