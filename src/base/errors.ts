@@ -172,6 +172,19 @@ export const errors = {
       'Calibrate with more text (--samples, --length), or with text of the kind the model reads; if inputs are infinite, the model is broken.',
     ),
 
+  workDiffers: (folder: string): MarlinError =>
+    new MarlinError(
+      'work-differs',
+      `The folder ${folder} holds the unfinished work of another quantization: of another model, text or recipe.`,
+      'Run it again with the options it was begun with, or delete the folder to start anew.',
+    ),
+  nothingToResume: (folder: string): MarlinError =>
+    new MarlinError(
+      'nothing-to-resume',
+      `There is no unfinished work in ${folder}.`,
+      'Leave out --resume to start; work that was interrupted is continued without it, too.',
+    ),
+
   // ---- the CPU backend
   cpuUnsupported: (): MarlinError =>
     new MarlinError(

@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { encodeBf16, encodeF16 } from '../base/f16.ts';
 import { errors } from '../base/errors.ts';
 import { addGram, clearGram, type Gram, newGram, readGram } from '../cpu/gram.ts';
-import { offset } from '../cpu/heap.ts';
+import type { Address } from '../cpu/heap.ts';
 import type { Activation } from '../cpu/matrix.ts';
 import type { ModelConfig } from '../formats/config.ts';
 import { biasesOf, type BlockTensors, type LinearTensor } from '../model/block-tensors.ts';
@@ -13,7 +13,7 @@ import { ropeFrequencies } from '../model/rope.ts';
 import type { MatrixSource } from '../model/weights.ts';
 import { curvatureOf } from '../quantize/curvature.ts';
 import { solve, type Solved, type SolveOptions } from '../quantize/solve.ts';
-import { Store } from './store.ts';
+import { NarrowStore, type Store, WideStore } from './store.ts';
 
 /** How linears are quantized. */
 export interface Recipe extends SolveOptions {
@@ -42,8 +42,6 @@ export interface CalibratorOptions {
   /** Tokens of a window. */
   readonly length: number;
   readonly threads?: number;
-  /** Of the activations that quantized linears multiply. */
-  readonly bits: 8 | 16;
   readonly signal?: AbortSignal;
   /** A window has passed a stage. */
   readonly onWindow?: (label: string) => void;
@@ -68,15 +66,16 @@ export class Calibrator implements Disposable {
   private readonly grams = new Map<number, Gram>();
   /** What goes from stage to stage besides the hidden state: attended, then gated. */
   private readonly room: ArrayBuffer;
+  private readonly packed: Address;
 
   constructor(config: ModelConfig, options: CalibratorOptions) {
     const { hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
-    const { windows, length, threads, bits } = options;
+    const { windows, length, threads } = options;
     const attention = heads * headDim;
     const widest = Math.max(hiddenSize, intermediateSize, attention);
     this.config = config;
     this.options = options;
-    this.ops = new CpuOps({ context: length, maxColumns: widest, bits, ...(threads === undefined ? {} : { threads }) });
+    this.ops = new CpuOps({ context: length, maxColumns: widest, ...(threads === undefined ? {} : { threads }) });
     const { ops } = this;
     this.hidden = ops.activation(length, hiddenSize);
     this.normed = ops.activation(length, hiddenSize);
@@ -88,20 +87,22 @@ export class Calibrator implements Disposable {
       if (!this.grams.has(width)) this.grams.set(width, newGram(ops.cpu.heap, width, length));
     const shape = { layers: 1, heads, kvHeads, headDim, context: length, frequencies: ropeFrequencies(config) };
     this.cache = ops.cache(shape);
-    ops.cpu.reserve(length, widest, bits);
-    this.room = new ArrayBuffer(2 * windows * length * Math.max(attention, intermediateSize));
+    ops.cpu.reserve(length, widest, 8);
+    const bytes = ops.cpu.packedBytes(length, Math.max(attention, intermediateSize));
+    this.packed = ops.cpu.heap.allocate(bytes);
+    this.room = new ArrayBuffer(windows * bytes);
   }
 
   /** The hidden states of tokens before the first block: rows of the embedding, [vocabSize, hiddenSize]. */
-  embedded(table: MatrixSource, windows: readonly Uint32Array[]): Store {
+  embedded(table: MatrixSource, windows: readonly Uint32Array[]): WideStore {
     const { ops, hidden } = this;
     const { length } = this.options;
     return ops.cpu.heap.scope(() => {
       const matrix = ops.matrix([table]);
-      const store = new Store(windows.length, length, this.config.hiddenSize, 'f32');
+      const store = new WideStore(ops.cpu, windows.length, length, this.config.hiddenSize);
       for (const [i, ids] of windows.entries()) {
         ops.embed(matrix, ids, hidden);
-        this.read(hidden, store, i);
+        store.keep(i, hidden);
       }
       return store;
     });
@@ -126,45 +127,46 @@ export class Calibrator implements Disposable {
     const norm = (name: string): CpuKinds['vector'] => ops.vector(source.vector(name, this.config.hiddenSize));
     const [inputNorm, mlpNorm] = [norm(tensors.inputNorm), norm(tensors.mlpNorm)];
     const toNormed = (gain: CpuKinds['vector']): void => ops.rmsNorm(this.hidden, gain, rmsNormEps, normed, length);
-    const store = (width: number): Store => new Store(this.options.windows, length, width, 'f16', this.room);
+    const store = (width: number): Store =>
+      new NarrowStore(ops.cpu, this.options.windows, length, width, this.room, this.packed);
     const state = this.hidden;
 
     const ofQkv = await this.quantized(tensors.qkv, source, recipe, 'inputs of attention', (window) => {
-      this.write(state, hidden, window);
+      hidden.bring(window, state);
       toNormed(inputNorm);
       return normed;
     });
     const attentions = store(heads * headDim);
     const ofOutput = await this.quantized(tensors.output, source, recipe, 'attention', (window) => {
-      this.write(state, hidden, window);
+      hidden.bring(window, state);
       toNormed(inputNorm);
       ops.linear(ofQkv.matrix, normed, qkv, length, { bias: ofQkv.bias });
       ops.attention(qkv, cache, 0, 0, attended, length);
-      this.read(attended, attentions, window);
+      attentions.keep(window, attended);
       return attended;
     });
     const ofGateUp = await this.quantized(tensors.gateUp, source, recipe, 'inputs of the MLP', (window) => {
-      this.write(state, hidden, window);
-      this.write(attended, attentions, window);
+      hidden.bring(window, state);
+      attentions.bring(window, attended);
       ops.linear(ofOutput.matrix, attended, state, length, { add: true, bias: ofOutput.bias });
-      this.read(state, hidden, window);
+      hidden.keep(window, state);
       toNormed(mlpNorm);
       return normed;
     });
     const gates = store(intermediateSize);
     const ofDown = await this.quantized(tensors.down, source, recipe, 'the MLP', (window) => {
-      this.write(state, hidden, window);
+      hidden.bring(window, state);
       toNormed(mlpNorm);
       ops.gatedLinear(ofGateUp.matrix, normed, gateUp, gated, length, { bias: ofGateUp.bias });
-      this.read(gated, gates, window);
+      gates.keep(window, gated);
       return gated;
     });
     if (!last)
       await this.pass('outputs', (window) => {
-        this.write(state, hidden, window);
-        this.write(gated, gates, window);
+        hidden.bring(window, state);
+        gates.bring(window, gated);
         ops.linear(ofDown.matrix, gated, state, length, { add: true, bias: ofDown.bias });
-        this.read(state, hidden, window);
+        hidden.keep(window, state);
       });
     heap.release(mark);
     return [ofQkv, ofOutput, ofGateUp, ofDown].flatMap(({ linears }) => linears);
@@ -215,20 +217,6 @@ export class Calibrator implements Disposable {
       body(window);
       onWindow?.(label);
     }
-  }
-
-  private read(x: Activation, store: Store, window: number): void {
-    this.eachToken(x, (own, token) => store.token(window, token).set(own));
-  }
-
-  private write(x: Activation, store: Store, window: number): void {
-    this.eachToken(x, (own, token) => own.set(store.token(window, token)));
-  }
-
-  private eachToken({ address, width, stride }: Activation, body: (own: Float32Array, token: number) => void): void {
-    const { heap } = this.ops.cpu;
-    for (let token = 0; token < this.options.length; token++)
-      body(heap.floats(offset(address, token * stride), width), token);
   }
 
   [Symbol.dispose](): void {

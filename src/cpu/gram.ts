@@ -3,8 +3,10 @@ import { type Address, type Heap, offset } from './heap.ts';
 import type { Activation } from './matrix.ts';
 import type { Pool } from './pool.ts';
 
-/** Columns of a panel. */
+/** Columns of a panel, tokens of a chunk, and bytes of it: assembly/gram.ts. */
 const WIDE = 24;
+const CHUNK = 128;
+const CHUNK_BYTES = 4 * WIDE * (CHUNK / 2 + 1);
 const PANEL_GRAIN = 4;
 
 /** x^T x of tokens added so far, in the heap. */
@@ -25,7 +27,7 @@ export function newGram(heap: Heap, width: number, tokens: number): Gram {
     width,
     panels,
     tokens,
-    packed: heap.allocate(4 * WIDE * panels * tokens),
+    packed: heap.allocate(CHUNK_BYTES * panels * Math.ceil(tokens / CHUNK)),
     sums: heap.allocate(4 * (WIDE * panels) ** 2),
   };
 }
