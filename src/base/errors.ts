@@ -405,6 +405,12 @@ export const errors = {
       `The model ${path} computed probabilities that are no numbers.`,
       'Download the checkpoint again; if it is intact, its activations overflow: try the original 16-bit weights.',
     ),
+  modelsNotComparable: (reference: string, candidate: string, why: string): MarlinError =>
+    new MarlinError(
+      'models-not-comparable',
+      `The models ${reference} and ${candidate} cannot be compared: ${why}.`,
+      'Give two models with the same tokenizer, such as a model and its quantized copy.',
+    ),
   conversationTooLong: (tokens: number, context: number): MarlinError =>
     new MarlinError(
       'conversation-too-long',

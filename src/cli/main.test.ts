@@ -174,6 +174,7 @@ describe('flag values', () => {
     '--seed': ['', 'abc', '-1', '0.5', '9007199254740992'],
     '--text': ['', ' '],
     '--windows': counts,
+    '--compare': ['', ' ', 'one-folder'],
     '--method': ['', 'awq', 'RTN'],
     '--group': ['', 'row', '-128', '0', '4', '12', '64.5'],
     '--clip': ['', 'max', 'MSE'],
