@@ -180,6 +180,7 @@ describe('flag values', () => {
     '--clip': ['', 'max', 'MSE'],
     '--dtype': ['', 'f32', 'F16', 'half'],
     '--m': counts,
+    '--candidates': [...counts, '101'],
     '--n': counts,
     '--k': counts,
     '--shapes': ['', ' ', 'llama', '4096', '100x64', '128x20', '128x64,'],
