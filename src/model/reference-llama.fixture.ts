@@ -3,8 +3,8 @@
 import { rmsNorm } from '../base/reference.ts';
 import { denseProduct } from '../cpu/reference.ts';
 import { Checkpoint } from '../formats/checkpoint.ts';
-import { readQuantized } from '../formats/compressed-tensors.ts';
 import { type ModelConfig, readModelConfig, type RopeScaling } from '../formats/config.ts';
+import { readQuantized } from '../formats/modules.ts';
 import { dequantize } from '../formats/quantized.ts';
 
 export interface ReferenceModel {
