@@ -5,59 +5,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import * as fc from 'fast-check';
-import { numberToBf16, numberToF16 } from '../base/f16.ts';
-import { Random } from '../base/random.ts';
+import { numberToBf16 } from '../base/f16.ts';
 import { Checkpoint } from './checkpoint.ts';
 import { type Decoded, decodeAwq, decodeCompressedTensors, decodeGptq, parseFile } from './decoder.fixture.ts';
 import type { WrittenScheme } from './gptq-config.ts';
 import { parseQuantizationConfig, readQuantized } from './modules.ts';
 import { dequantize, packCodes, type QuantizedMatrix, type ScaleDtype, unpackCodes } from './quantized.ts';
+import { type MatrixShape, randomMatrix } from './quantized.fixture.ts';
 import { SafetensorsWriter } from './safetensors-writer.ts';
 import { type WrittenFormat, writers } from './written.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'written-'));
 after(() => rmSync(folder, { recursive: true }));
 const path = join(folder, 'model.safetensors');
-
-interface Shape {
-  readonly rows: number;
-  readonly columns: number;
-  readonly group: number;
-  readonly zeros: { readonly low: number; readonly high: number } | null;
-  readonly scattered: boolean;
-  readonly scaleDtype: ScaleDtype;
-  readonly seed: number;
-}
-
-function make({ rows, columns, group, zeros, scattered, scaleDtype, seed }: Shape): QuantizedMatrix {
-  const random = new Random(seed);
-  const groups = columns / group;
-  const codes = Uint8Array.from({ length: rows * columns }, () => random.integer(16));
-  const toBits = scaleDtype === 'F16' ? numberToF16 : numberToBf16;
-  const zeroPoints =
-    zeros === null
-      ? null
-      : Uint8Array.from({ length: rows * groups }, () => zeros.low + random.integer(zeros.high - zeros.low + 1));
-  // Not every zero point may happen to be 8, which would be symmetric.
-  if (zeroPoints !== null) zeroPoints[0] = zeros!.high;
-  const order = Array.from({ length: columns }, (_, k) => k);
-  for (let k = columns - 1; k > 0; k--) {
-    const other = random.integer(k + 1);
-    [order[k], order[other]] = [order[other]!, order[k]!];
-  }
-  const groupOf = Uint32Array.from(order, (k) => Math.floor(k / group));
-  const trivial = groupOf.every((g, k) => g === Math.floor(k / group));
-  return {
-    rows,
-    columns,
-    group,
-    packed: packCodes(codes, rows, columns),
-    scales: Uint16Array.from({ length: rows * groups }, () => toBits(0.001 + random.uniform())),
-    scaleDtype,
-    zeroPoints,
-    ...(scattered && !trivial ? { groupOf } : {}),
-  };
-}
 
 const schemeOf = ({ columns, group, zeroPoints, groupOf }: QuantizedMatrix): WrittenScheme => ({
   group: group === columns ? 'channel' : group,
@@ -120,7 +80,7 @@ const limits: Readonly<
 };
 const formats = ['compressed-tensors', 'gptq', 'gptq-v2', 'awq'] as const;
 
-const shapes = (format: WrittenFormat): fc.Arbitrary<Shape> => {
+const shapes = (format: WrittenFormat): fc.Arbitrary<MatrixShape> => {
   const { eights, low, high } = limits[format];
   const unit = eights ? 8 : 1;
   return fc
@@ -141,7 +101,7 @@ for (const format of formats) {
     test('what is written is read back, by us and by another decoder', () => {
       fc.assert(
         fc.property(shapes(format), (shape) => {
-          const matrix = make(shape);
+          const matrix = randomMatrix(shape);
           const read = roundTrip(format, matrix);
           assert.deepEqual(meaning(read), meaning(matrix));
           assert.deepEqual(decoders[format](), plain(matrix));
@@ -151,7 +111,7 @@ for (const format of formats) {
     });
 
     test('a matrix of many slabs', () => {
-      const matrix = make({
+      const matrix = randomMatrix({
         rows: 2048,
         columns: 8192,
         group: 128,
@@ -169,7 +129,7 @@ test('the same codes are the same weights in every form', () => {
   const common = fc.record({ shape: shapes('awq'), zeros: fc.constantFrom(null, { low: 1, high: 15 }) });
   fc.assert(
     fc.property(common, ({ shape, zeros }) => {
-      const matrix = make({ ...shape, zeros });
+      const matrix = randomMatrix({ ...shape, zeros });
       const weights = dequantize(matrix);
       for (const format of formats) assert.deepEqual(dequantize(roundTrip(format, matrix)), weights, format);
     }),
@@ -182,7 +142,15 @@ describe('words that every tool writes so', () => {
     parseFile(path)
       .get(`m.${tensor}`)!
       .bytes.readInt32LE(4 * at);
-  const counting = make({ rows: 8, columns: 8, group: 8, zeros: null, scattered: false, scaleDtype: 'F16', seed: 1 });
+  const counting = randomMatrix({
+    rows: 8,
+    columns: 8,
+    group: 8,
+    zeros: null,
+    scattered: false,
+    scaleDtype: 'F16',
+    seed: 1,
+  });
 
   test('codes 0 to 7', () => {
     const alongInputs = { ...counting, packed: new Uint32Array(8).fill(0x76543210) };
@@ -204,7 +172,15 @@ describe('words that every tool writes so', () => {
 });
 
 describe('refused, because something would be lost', () => {
-  const matrix = make({ rows: 16, columns: 32, group: 8, zeros: null, scattered: false, scaleDtype: 'F16', seed: 5 });
+  const matrix = randomMatrix({
+    rows: 16,
+    columns: 32,
+    group: 8,
+    zeros: null,
+    scattered: false,
+    scaleDtype: 'F16',
+    seed: 5,
+  });
   const zeros = (value: number): Uint8Array => new Uint8Array(64).fill(8).with(9, value);
   const tiny = { scales: new Uint16Array(64).fill(numberToBf16(1e-9)), scaleDtype: 'BF16' } as const;
   const cases: readonly [title: string, format: WrittenFormat, changes: Partial<QuantizedMatrix>, message: RegExp][] = [

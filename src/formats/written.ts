@@ -12,14 +12,13 @@ import type { QuantizedGroups } from './tensors.ts';
 
 export type WrittenFormat = 'compressed-tensors' | 'gptq' | 'gptq-v2' | 'awq';
 
+/** What the tensors of a module are shaped by. */
+export type MatrixForm = Pick<QuantizedMatrix, 'rows' | 'columns' | 'group' | 'scaleDtype'>;
+
 export interface FormatWriter {
   /** Refuses what the form cannot hold exactly. Errors: `conversion-lossy`, naming the module. */
   check(module: string, groups: QuantizedGroups): void;
-  specs(
-    module: string,
-    groups: Omit<QuantizedGroups, 'scales' | 'zeroPoints'>,
-    scheme: WrittenScheme,
-  ): readonly TensorSpec[];
+  specs(module: string, form: MatrixForm, scheme: WrittenScheme): readonly TensorSpec[];
   /** Writes a module that passed `check`, with the tensors that `specs` announced. Errors: `output-unwritable`. */
   write(writer: SafetensorsWriter, module: string, matrix: QuantizedMatrix, scheme: WrittenScheme): void;
   /** The `quantization_config` of config.json. */
@@ -40,7 +39,7 @@ function gptqWriter(name: WrittenFormat, version: 1 | 2): FormatWriter {
       else refuseZeroPoints(name, module, groups, 0, 15, 'Choose --format gptq, which holds it.');
       halfScales(name, module, groups);
     },
-    specs: (module, groups) => gptqSpecs(module, groups),
+    specs: (module, form) => gptqSpecs(module, form),
     write: (writer, module, matrix) => writeGptq(writer, module, withHalfScales(name, module, matrix), version),
     configJson: (scheme) => gptqConfigJson(scheme, version === 1 ? 'gptq' : 'gptq_v2'),
     configFile: 'quantize_config.json',
@@ -52,7 +51,7 @@ export const writers: Readonly<Record<WrittenFormat, FormatWriter>> = {
     check(module, groups) {
       refuseZeroPoints('compressed-tensors', module, groups, 0, 15, 'Choose --format gptq, which holds it.');
     },
-    specs: (module, groups, scheme) => quantizedSpecs(module, groups, packed(scheme)),
+    specs: (module, form, scheme) => quantizedSpecs(module, form, packed(scheme)),
     write: (writer, module, matrix, scheme) => writeQuantized(writer, module, matrix, packed(scheme)),
     configJson: (scheme) => quantizationConfigJson(scheme.group, scheme.ignore, scheme),
     configFile: null,
@@ -74,7 +73,7 @@ export const writers: Readonly<Record<WrittenFormat, FormatWriter>> = {
       refuseZeroPoints('awq', module, groups, 0, 15, 'Choose --format gptq, which holds it.');
       halfScales('awq', module, groups);
     },
-    specs: (module, groups) => awqSpecs(module, groups),
+    specs: (module, form) => awqSpecs(module, form),
     write: (writer, module, matrix) => writeAwq(writer, module, withHalfScales('awq', module, matrix)),
     configJson: awqConfigJson,
     configFile: null,
