@@ -71,7 +71,7 @@ export const errors = {
   notAFolder: (path: string): MarlinError =>
     new MarlinError('not-a-folder', `${path} is a file, not the folder of a model.`, 'Give the folder it lies in.'),
 
-  // ---- checkpoints (safetensors, config.json, compressed-tensors)
+  // ---- checkpoints (safetensors, config.json, quantized forms)
   safetensorsTruncated: (path: string, expected: number, found: number): MarlinError =>
     new MarlinError(
       'safetensors-truncated',
@@ -132,6 +132,23 @@ export const errors = {
       `${path} sets ${field} to ${found} in its quantization, which is not supported.`,
       `Supported is ${supported}. Quantize the original 16-bit model with "marlin quantize".`,
     ),
+
+  quantizationDisagrees: (path: string, tensor: string, method: string): MarlinError =>
+    new MarlinError(
+      'quantization-disagrees',
+      `${path} has the tensor ${tensor}, which is not of the quantization "${method}" that its configuration names.`,
+      'Check that config.json belongs to these weights.',
+    ),
+
+  // ---- converting
+  notQuantized: (path: string): MarlinError =>
+    new MarlinError(
+      'not-quantized',
+      `The model in ${path} is not quantized, so there is nothing to convert.`,
+      'Make a 4-bit model of it first: "marlin quantize".',
+    ),
+  conversionLossy: (tensor: string, format: string, what: string, fix: string): MarlinError =>
+    new MarlinError('conversion-lossy', `${tensor} cannot be kept as it is in the format ${format}: ${what}.`, fix),
 
   // ---- quantizing
   alreadyQuantized: (path: string): MarlinError =>

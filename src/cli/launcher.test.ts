@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { packageVersion } from './main.ts';
+import { packageVersion } from './version.ts';
 import { marlinScript, temporaryFolder } from './run-marlin.fixture.ts';
 
 const root = temporaryFolder();

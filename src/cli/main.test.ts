@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { WriteStream } from 'node:tty';
 import { promisify } from 'node:util';
 import { Command, type Option } from 'commander';
-import { main, packageVersion, verbs } from './main.ts';
+import { main, verbs } from './main.ts';
 import { embeddedModel } from './flags.ts';
 import {
   errorCodeOf,
@@ -19,6 +19,7 @@ import {
   writeSourceModel,
 } from './run-marlin.fixture.ts';
 import type { Verb } from './verb.ts';
+import { packageVersion } from './version.ts';
 
 const root = temporaryFolder();
 
@@ -45,6 +46,7 @@ function optionsOf({ verb }: Named): readonly Option[] {
 const ARGUMENTS: Readonly<Record<string, readonly string[]>> = {
   generate: ['a text'],
   quantize: ['in', 'out'],
+  convert: ['in', 'out', '--format', 'gptq'],
   eval: ['--text', 'book.txt'],
   inspect: ['model'],
   'kernel print': ['vector-add'],
@@ -178,6 +180,7 @@ describe('flag values', () => {
     '--method': ['', 'awq', 'RTN'],
     '--group': ['', 'row', '-128', '0', '4', '12', '64.5'],
     '--clip': ['', 'max', 'MSE'],
+    '--format': ['', 'gguf', 'GPTQ', 'gptq_v2'],
     '--dtype': ['', 'f32', 'F16', 'half'],
     '--m': counts,
     '--candidates': [...counts, '101'],

@@ -1,10 +1,9 @@
 // The command line: a table of verbs, and what all of them share (--json, help with examples, exit codes).
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { z } from 'zod';
 import { errors } from '../base/errors.ts';
 import { bench } from './bench.ts';
 import { chat } from './chat.ts';
+import { convert } from './convert.ts';
 import { doctor } from './doctor.ts';
 import { evaluate } from './eval.ts';
 import { reportFailure, usageError } from './failure.ts';
@@ -15,16 +14,11 @@ import { kernel } from './kernel.ts';
 import { createOutput, type Output, printJson, type Streams } from './output.ts';
 import { quantize } from './quantize.ts';
 import type { Verb } from './verb.ts';
+import { packageVersion } from './version.ts';
 
-export const verbs: readonly Verb[] = [generate, chat, quantize, evaluate, inspect, kernel, bench, doctor];
+export const verbs: readonly Verb[] = [generate, chat, quantize, convert, evaluate, inspect, kernel, bench, doctor];
 
 const JSON_FLAG = ['--json', 'print one JSON object on standard output and nothing else there'] as const;
-
-/** The version in package.json, which lies two folders up both in a checkout and in the package. */
-export function packageVersion(): string {
-  const json: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-  return z.object({ version: z.string() }).parse(json).version;
-}
 
 /** Runs one command line and returns the exit code: 0, 2 (the user can mend it), 130 (Ctrl-C), 1 (a bug, or what a verb says of its own failed checks). */
 export async function main(

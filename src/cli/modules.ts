@@ -1,6 +1,7 @@
 // The modules of a checkpoint: tensors that belong together, such as packed weight, scale and shape, as one thing. Knows no command line.
 import type { Checkpoint } from '../formats/checkpoint.ts';
-import { isQuantized } from '../formats/compressed-tensors.ts';
+import { formOf, sizeOf } from '../formats/modules.ts';
+import type { QuantizationMethod } from '../formats/quantization.ts';
 import type { TensorInfo } from '../formats/safetensors.ts';
 
 export interface Module {
@@ -15,18 +16,17 @@ export interface Module {
 }
 
 const PARTS =
-  /\.(weight|bias|weight_packed|weight_scale|weight_shape|weight_zero_point|weight_g_idx|qweight|qzeros|scales|g_idx)$/;
-const WEIGHTS_PER_WORD = 8;
+  /\.(weight|bias|weight_packed|weight_scale|weight_shape|weight_zero_point|weight_g_idx|qweight|qzeros|scales|g_idx|B|s)$/;
 
 /** All modules, layer 2 before layer 10. */
 export function modulesOf(checkpoint: Checkpoint): Module[] {
   const parts = Map.groupBy(checkpoint.tensors.values(), ({ name }) => name.replace(PARTS, ''));
   return [...parts]
-    .map(([name, tensors]) => ({
-      name,
-      bytes: tensors.reduce((sum, tensor) => sum + tensor.bytes, 0),
-      ...(isQuantized(checkpoint, name) ? quantized(name, tensors) : plain(tensors)),
-    }))
+    .map(([name, tensors]) => {
+      const form = formOf(checkpoint, name);
+      const weight = form === null ? plain(tensors) : quantized(checkpoint, name, form);
+      return { name, bytes: tensors.reduce((sum, tensor) => sum + tensor.bytes, 0), ...weight };
+    })
     .toSorted((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
 }
 
@@ -37,13 +37,12 @@ function plain(tensors: readonly TensorInfo[]): Weight {
   return { shape, format: dtype, kind: shape.length === 2 ? 'w16' : null };
 }
 
-function quantized(name: string, tensors: readonly TensorInfo[]): Weight {
-  const shapeOf = (part: string): readonly number[] =>
-    tensors.find((tensor) => tensor.name === `${name}.${part}`)?.shape ?? [];
-  const [rows = 0, words = 0] = shapeOf('weight_packed');
-  const [, groups = 1] = shapeOf('weight_scale');
-  const columns = words * WEIGHTS_PER_WORD;
-  const format = groups === 1 ? 'int4 per channel' : `int4 group ${columns / groups}`;
+function quantized(checkpoint: Checkpoint, name: string, form: QuantizationMethod): Weight {
+  const { rows, columns } = sizeOf(checkpoint, name, form);
+  const shapeOf = (part: string): readonly number[] | undefined => checkpoint.tensors.get(`${name}.${part}`)?.shape;
+  const groups = shapeOf('weight_scale')?.[1] ?? (shapeOf('scales') ?? shapeOf('s'))?.[0] ?? 1;
+  const kind = form === 'compressed-tensors' ? 'int4' : `${form} int4`;
+  const format = groups === 1 ? `${kind} per channel` : `${kind} group ${columns / groups}`;
   return { shape: [rows, columns], format, kind: 'w4' };
 }
 

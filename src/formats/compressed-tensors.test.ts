@@ -7,17 +7,15 @@ import * as fc from 'fast-check';
 import { numberToBf16, numberToF16 } from '../base/f16.ts';
 import { Checkpoint } from './checkpoint.ts';
 import {
-  isQuantized,
-  parseQuantizationConfig,
   quantizationConfigJson,
   quantizedSpecs,
-  readQuantized,
   writeQuantized,
   writeQuantizedRows,
   writeQuantizedShape,
-  type QuantizationConfig,
 } from './compressed-tensors.ts';
 import type { Dtype } from './dtype.ts';
+import { isQuantized, parseQuantizationConfig, readQuantized } from './modules.ts';
+import type { QuantizationConfig } from './quantization.ts';
 import { dequantize, packCodes, type QuantizedMatrix } from './quantized.ts';
 import { SafetensorsWriter } from './safetensors-writer.ts';
 
@@ -63,13 +61,27 @@ function config(top: Changes = {}, scheme: Changes = {}, weights: Changes = {}):
 describe('quantization_config', () => {
   test('is read in the forms it is written in', () => {
     const ignore = ['lm_head', 're:.*vision.*'];
-    const expected = { method: 'compressed-tensors', group: 128, ignore };
+    const expected = {
+      method: 'compressed-tensors',
+      group: 128,
+      symmetric: true,
+      activationOrder: false,
+      storedZero: 'literal',
+      ignore,
+    };
     assert.deepEqual(parseQuantizationConfig(config(), 'c'), expected);
     assert.deepEqual(
       parseQuantizationConfig(config({}, { format: 'pack-quantized' }, { actorder: 'static' }), 'c'),
       expected,
     );
     assert.deepEqual(parseQuantizationConfig(config({ config_groups: { W4A16: ['Linear'] } }), 'c'), expected);
+    const asymmetric = { ...expected, symmetric: false };
+    assert.deepEqual(parseQuantizationConfig(config({}, {}, { symmetric: false }), 'c'), asymmetric);
+    assert.deepEqual(parseQuantizationConfig(config({ config_groups: { W4A16_ASYM: ['Linear'] } }), 'c'), asymmetric);
+    for (const actorder of ['group', 'dynamic', true]) {
+      const ordered = parseQuantizationConfig(config({}, {}, { actorder }), 'c');
+      assert.deepEqual(ordered, { ...expected, activationOrder: true });
+    }
     for (const size of [null, -1, undefined]) {
       const channel = config({}, {}, { strategy: 'channel', group_size: size });
       assert.deepEqual(parseQuantizationConfig(channel, 'c'), { ...expected, group: 'channel' });
@@ -79,18 +91,24 @@ describe('quantization_config', () => {
 
   test('what we write, we read', () => {
     for (const group of [32, 64, 128, 'channel'] as const) {
-      const json: unknown = JSON.parse(JSON.stringify(quantizationConfigJson(group, ['lm_head'])));
-      assert.deepEqual(parseQuantizationConfig(json, 'c'), {
-        method: 'compressed-tensors',
-        group,
-        ignore: ['lm_head'],
-      });
+      for (const options of [{}, { symmetric: false }, { activationOrder: true }]) {
+        const json: unknown = JSON.parse(JSON.stringify(quantizationConfigJson(group, ['lm_head'], options)));
+        assert.deepEqual(parseQuantizationConfig(json, 'c'), {
+          method: 'compressed-tensors',
+          group,
+          symmetric: true,
+          activationOrder: false,
+          storedZero: 'literal',
+          ignore: ['lm_head'],
+          ...options,
+        });
+      }
     }
   });
 
   const refused: readonly [what: RegExp, json: unknown][] = [
     [/quantization_config to 4/, 4],
-    [/quant_method to "awq"/, config({ quant_method: 'awq' })],
+    [/quant_method to "hqq"/, config({ quant_method: 'hqq' })],
     [/quant_method to nothing/, {}],
     [/format to "marlin-24"/, config({ format: 'marlin-24' })],
     [/quantization_status to "frozen"/, config({ quantization_status: 'frozen' })],
@@ -111,10 +129,11 @@ describe('quantization_config', () => {
     [/num_bits to 8/, config({}, {}, { num_bits: 8 })],
     [/num_bits to nothing/, config({}, { weights: null })],
     [/type to "float"/, config({}, {}, { type: 'float' })],
-    [/symmetric to false/, config({}, {}, { symmetric: false })],
+    [/symmetric to "no"/, config({}, {}, { symmetric: 'no' })],
     [/dynamic to true/, config({}, {}, { dynamic: true })],
-    [/actorder to "group"/, config({}, {}, { actorder: 'group' })],
+    [/actorder to "sideways"/, config({}, {}, { actorder: 'sideways' })],
     [/strategy to "block"/, config({}, {}, { strategy: 'block' })],
+    [/group_size to -1/, config({}, {}, { group_size: -1 })],
     [/group_size to 0/, config({}, {}, { group_size: 0 })],
     [/group_size to nothing/, config({}, {}, { group_size: undefined })],
     [/group_size to 64/, config({}, {}, { strategy: 'channel', group_size: 64 })],
@@ -141,7 +160,14 @@ function checkpointOf(
 }
 
 describe('tensors', () => {
-  const by4: QuantizationConfig = { method: 'compressed-tensors', group: 4, ignore: [] };
+  const by4: QuantizationConfig = {
+    method: 'compressed-tensors',
+    group: 4,
+    symmetric: true,
+    activationOrder: false,
+    storedZero: 'literal',
+    ignore: [],
+  };
   const codes = Uint8Array.from({ length: 2 * 12 }, (_, i) => (i * 7) & 15);
   const matrix: QuantizedMatrix = {
     rows: 2,
@@ -251,12 +277,6 @@ describe('tensors', () => {
         'scale-overflow',
         /m\.weight_scale is 9\.99/,
         { ...stored, 'm.weight_scale': { dtype: 'F32', shape: [2, 3], data: Float32Array.of(0, 0, 0, 0, 0, 1e-9) } },
-      ],
-      [
-        'activation order',
-        'quantization-unsupported',
-        /m\.weight_g_idx/,
-        { ...stored, 'm.weight_g_idx': { dtype: 'I32', shape: [12], data: new Int32Array(12) } },
       ],
       [
         'no scales',

@@ -131,13 +131,33 @@ describe('config.json', () => {
 
   test('quantization is read from it', () => {
     const config = parse({ quantization_config: quantizationConfigJson(64, ['lm_head']) });
-    assert.deepEqual(config.quantization, { method: 'compressed-tensors', group: 64, ignore: ['lm_head'] });
-    refuses(
-      { quantization_config: { quant_method: 'gptq', bits: 4 } },
-      'quantization-unsupported',
-      /quant_method to "gptq"/,
-    );
+    assert.equal(config.quantization?.method, 'compressed-tensors');
+    assert.equal(config.quantization?.group, 64);
+    refuses({ quantization_config: { quant_method: 'hqq' } }, 'quantization-unsupported', /quant_method to "hqq"/);
     refuses({ compression_config: { format: 'int-quantized' } }, 'quantization-unsupported', /quant_method/);
+  });
+
+  test('or from a file beside it, where it says nothing', () => {
+    const beside = mkdtempSync(join(folder, 'beside-'));
+    const write = (name: string, json: object): void => writeFileSync(join(beside, name), JSON.stringify(json));
+    write('config.json', LLAMA);
+    write('quant_config.json', { zero_point: true, q_group_size: 64, w_bit: 4, version: 'GEMM' });
+    assert.deepEqual(
+      [readModelConfig(beside).quantization?.method, readModelConfig(beside).quantization?.group],
+      ['awq', 64],
+    );
+    write('quantize_config.json', { bits: 4, group_size: 32, desc_act: false, sym: true });
+    assert.deepEqual(
+      [readModelConfig(beside).quantization?.method, readModelConfig(beside).quantization?.group],
+      ['gptq', 32],
+    );
+    write('quantize_config.json', { bits: 8, group_size: 32 });
+    assert.throws(() => readModelConfig(beside), {
+      code: 'quantization-unsupported',
+      message: /quantize_config\.json sets bits to 8/,
+    });
+    write('config.json', { ...LLAMA, quantization_config: quantizationConfigJson(128, []) });
+    assert.equal(readModelConfig(beside).quantization?.method, 'compressed-tensors');
   });
 });
 

@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { errors } from '../base/errors.ts';
-import { parseQuantizationConfig, type QuantizationConfig } from './compressed-tensors.ts';
 import { check, objectSchema, readJson } from './files.ts';
+import { parseQuantizationConfig } from './modules.ts';
+import type { Json, QuantizationConfig, QuantizationMethod } from './quantization.ts';
 
 export type ModelType = 'llama' | 'mistral' | 'qwen2';
 
@@ -130,17 +131,32 @@ const generationSchema = z.object({
   eos_token_id: tokenIds,
 });
 
+/** Where tools describe a quantization that config.json does not, and the method where they do not say it. */
+const QUANTIZATION_FILES: readonly (readonly [name: string, method: QuantizationMethod])[] = [
+  ['quantize_config.json', 'gptq'],
+  ['quant_config.json', 'awq'],
+];
+
 /**
- * Reads `config.json` of a model folder. Errors: `file-not-found`, `json-invalid` (a field missing, of the wrong kind, or at odds with another),
+ * Reads `config.json` of a model folder, and what lies beside it where its quantization has a file of its own. Errors: `file-not-found`, `json-invalid` (a field missing, of the wrong kind, or at odds with another),
  * `architecture-unsupported`, `config-unsupported`, `quantization-unsupported`.
  */
 export function readModelConfig(folder: string): ModelConfig {
   const path = join(folder, 'config.json');
-  return parseModelConfig(readJson(path, objectSchema), path);
+  const config = parseModelConfig(readJson(path, objectSchema), path);
+  return config.quantization === null ? { ...config, quantization: quantizationBeside(folder) } : config;
 }
 
-/** The same from parsed JSON; `path`: for messages. */
-export function parseModelConfig(raw: Readonly<Record<string, unknown>>, path: string): ModelConfig {
+function quantizationBeside(folder: string): QuantizationConfig | null {
+  for (const [name, method] of QUANTIZATION_FILES) {
+    const path = join(folder, name);
+    if (existsSync(path)) return parseQuantizationConfig(readJson(path, objectSchema), path, method);
+  }
+  return null;
+}
+
+/** The same from the parsed JSON of config.json alone; `path`: for messages. */
+export function parseModelConfig(raw: Json, path: string): ModelConfig {
   const kind = check(raw, kindSchema, path).model_type;
   const modelType = MODEL_TYPES.find((known) => known === kind);
   if (modelType === undefined) throw errors.architectureUnsupported(path, kind, MODEL_TYPES.join(', '));

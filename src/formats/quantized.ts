@@ -12,8 +12,10 @@ export interface QuantizedMatrix {
   /** [rows, columns / group], bit patterns of `scaleDtype`. */
   readonly scales: Uint16Array;
   readonly scaleDtype: ScaleDtype;
-  /** [rows, columns / group], 0..15; null: symmetric, the zero point is 8. */
+  /** [rows, columns / group], 0..16 (only GPTQ v1 files can have a 16); null: symmetric, the zero point is 8. */
   readonly zeroPoints: Uint8Array | null;
+  /** [columns]: which group a column belongs to, `group` columns each, where it is not column / group (activation order). */
+  readonly groupOf?: Uint32Array;
 }
 
 export type ScaleDtype = 'F16' | 'BF16';
@@ -47,10 +49,17 @@ export function unpackCodes(packed: Uint32Array, rows: number, columns: number):
 
 /** The weights [rows, columns] that the codes stand for, in f32; exact, as a 4-bit integer times a 16-bit float fits. */
 export function dequantize(matrix: QuantizedMatrix): Float32Array {
-  const { rows, columns, group, scales, zeroPoints } = matrix;
+  const { rows, columns, group, scales, zeroPoints, groupOf } = matrix;
   const toNumber = matrix.scaleDtype === 'F16' ? f16ToNumber : bf16ToNumber;
   const codes = unpackCodes(matrix.packed, rows, columns);
   const weights = new Float32Array(codes.length);
+  if (groupOf !== undefined) {
+    for (let i = 0; i < codes.length; i++) {
+      const g = Math.floor(i / columns) * (columns / group) + groupOf[i % columns]!;
+      weights[i] = (codes[i]! - (zeroPoints?.[g] ?? SYMMETRIC_ZERO)) * toNumber(scales[g]!);
+    }
+    return weights;
+  }
   for (let g = 0; g < scales.length; g++) {
     const scale = toNumber(scales[g]!);
     const zero = zeroPoints === null ? SYMMETRIC_ZERO : zeroPoints[g]!;
@@ -59,13 +68,17 @@ export function dequantize(matrix: QuantizedMatrix): Float32Array {
   return weights;
 }
 
-/** The rows of several matrices as one, then `empty` rows of weights that are 0; null where they differ in columns, groups, zero points or scales' type. */
+/**
+ * The rows of several matrices as one, then `empty` rows of weights that are 0; null where they differ in columns, groups, zero points or scales' type,
+ * or where groups are in activation order.
+ */
 export function stack(matrices: readonly QuantizedMatrix[], empty = 0): QuantizedMatrix | null {
   const [first] = matrices;
   if (first === undefined) return null;
   const { columns, group, scaleDtype, zeroPoints } = first;
   const alike = matrices.every(
     (other) =>
+      other.groupOf === undefined &&
       other.columns === columns &&
       other.group === group &&
       other.scaleDtype === scaleDtype &&

@@ -8,7 +8,7 @@ import { type Address, offset } from '../cpu/heap.ts';
 import { type Activation, loadW16, loadW4, type Matrix, type W4Source } from '../cpu/matrix.ts';
 import type { QuantizedMatrix } from '../formats/quantized.ts';
 import type { CacheShape, Ops, ProductOptions } from './ops.ts';
-import type { MatrixSource } from './weights.ts';
+import { asHalves, type HalfSource, type MatrixSource } from './weights.ts';
 
 /** Rows of several matrices with one input; parts that the kernels can take together are one. */
 interface CpuMatrix {
@@ -47,25 +47,33 @@ export class CpuOps implements Ops<CpuKinds> {
     return this.cpu.activation(tokens, width);
   }
 
-  /** Errors: 'columns-unsupported', 'group-unsupported', 'weight-not-finite', 'cpu-memory-exceeded' and those of reading. */
+  /**
+   * 4-bit matrices in activation order become f16 on the way.
+   * Errors: 'columns-unsupported', 'group-unsupported', 'weight-not-finite', 'cpu-memory-exceeded' and those of reading.
+   */
   matrix(sources: readonly MatrixSource[]): CpuMatrix {
     // Products read activations up to the next multiple of 8 columns (cpu/matrix.ts), and nobody keeps zeros there.
     for (const { name, columns } of sources) if (columns % 8 !== 0) throw errors.columnsUnsupported(name, columns);
     const parts: { firstRow: number; matrix: Matrix }[] = [];
     let firstRow = 0;
-    const loaded = sources.map((source) => ({ source, w4: source.kind === 'w4' ? toW4(source.read()) : null }));
+    const loaded = sources.map(brought);
     while (loaded.length > 0) {
-      const { source, w4 } = loaded.shift()!;
-      if (source.kind === 'w16') {
-        parts.push({
-          firstRow,
-          matrix: loadW16(this.cpu.heap, source.name, source.rows, source.columns, source.dtype, source.read),
-        });
-        firstRow += source.rows;
+      const next = loaded.shift()!;
+      if ('kind' in next) {
+        const { name, rows, columns, dtype, read } = next;
+        parts.push({ firstRow, matrix: loadW16(this.cpu.heap, name, rows, columns, dtype, read) });
+        firstRow += rows;
         continue;
       }
-      const fused = [w4!];
-      while (loaded[0]?.w4?.group === w4!.group) fused.push(loaded.shift()!.w4!);
+      const fused = [next];
+      for (
+        let other = loaded[0];
+        other !== undefined && !('kind' in other) && other.group === next.group;
+        other = loaded[0]
+      ) {
+        fused.push(other);
+        loaded.shift();
+      }
       parts.push({ firstRow, matrix: loadW4(this.cpu.heap, fused) });
       firstRow += fused.reduce((rows, part) => rows + part.rows, 0);
     }
@@ -174,6 +182,13 @@ export function kernelFor(kind: MatrixSource['kind']): string {
   const level = simdLevel();
   if (level === null) return 'none: no WebAssembly SIMD';
   return `${kind === 'w4' ? 'w4Vector, w4Matrix' : 'w16Vector, w16Matrix'} (${level} SIMD)`;
+}
+
+/** A 4-bit matrix as the kernels take it, or what is to be loaded in 16 bits. */
+function brought(source: MatrixSource): W4Source | HalfSource {
+  if (source.kind === 'w16') return source;
+  const matrix = source.read();
+  return matrix.groupOf === undefined ? toW4(matrix) : asHalves(source.name, matrix);
 }
 
 function toW4(matrix: QuantizedMatrix): W4Source {

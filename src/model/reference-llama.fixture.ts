@@ -3,8 +3,8 @@
 import { rmsNorm } from '../base/reference.ts';
 import { denseProduct } from '../cpu/reference.ts';
 import { Checkpoint } from '../formats/checkpoint.ts';
-import { readQuantized } from '../formats/compressed-tensors.ts';
 import { type ModelConfig, readModelConfig, type RopeScaling } from '../formats/config.ts';
+import { partsOf, quantizedModules, readQuantized } from '../formats/modules.ts';
 import { dequantize } from '../formats/quantized.ts';
 
 export interface ReferenceModel {
@@ -17,12 +17,12 @@ export function readReference(folder: string): ReferenceModel {
   const config = readModelConfig(folder);
   using checkpoint = Checkpoint.open(folder);
   const weights = new Map<string, Float32Array>();
-  for (const name of checkpoint.tensors.keys()) {
-    const [, module, part] = /^(.*)\.weight_(packed|scale|shape)$/.exec(name) ?? [];
-    if (module === undefined) weights.set(name, checkpoint.readFloats(name));
-    else if (part === 'packed')
-      weights.set(`${module}.weight`, dequantize(readQuantized(checkpoint, module, config.quantization!)));
+  const packed = new Set<string>();
+  for (const { name, form } of quantizedModules(checkpoint)) {
+    weights.set(`${name}.weight`, dequantize(readQuantized(checkpoint, name, config.quantization!)));
+    for (const part of partsOf(checkpoint, name, form)) packed.add(part);
   }
+  for (const name of checkpoint.tensors.keys()) if (!packed.has(name)) weights.set(name, checkpoint.readFloats(name));
   return { config, weights };
 }
 

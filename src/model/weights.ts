@@ -2,9 +2,9 @@
 import { encodeF16 } from '../base/f16.ts';
 import { errors } from '../base/errors.ts';
 import type { Checkpoint } from '../formats/checkpoint.ts';
-import { isQuantized, readQuantized } from '../formats/compressed-tensors.ts';
 import type { ModelConfig } from '../formats/config.ts';
-import type { QuantizedMatrix } from '../formats/quantized.ts';
+import { isQuantized, readQuantized } from '../formats/modules.ts';
+import { dequantize, type QuantizedMatrix } from '../formats/quantized.ts';
 
 /** A weight matrix that is still in its file; `read` brings it in when a device has room for it. */
 export type MatrixSource =
@@ -15,15 +15,23 @@ export type MatrixSource =
       readonly columns: number;
       readonly read: () => QuantizedMatrix;
     }
-  | {
-      readonly kind: 'w16';
-      readonly name: string;
-      readonly rows: number;
-      readonly columns: number;
-      readonly dtype: 'F16' | 'BF16';
-      /** Writes the bit patterns, [rows, columns], into `target`. */
-      readonly read: (target: Uint16Array) => void;
-    };
+  | HalfSource;
+
+export interface HalfSource {
+  readonly kind: 'w16';
+  readonly name: string;
+  readonly rows: number;
+  readonly columns: number;
+  readonly dtype: 'F16' | 'BF16';
+  /** Writes the bit patterns, [rows, columns], into `target`. */
+  readonly read: (target: Uint16Array) => void;
+}
+
+/** A 4-bit matrix that a device cannot take as it is, in 16 bits: code times scale, rounded once. */
+export function asHalves(name: string, matrix: QuantizedMatrix): HalfSource {
+  const { rows, columns } = matrix;
+  return { kind: 'w16', name, rows, columns, dtype: 'F16', read: (target) => encodeF16(dequantize(matrix), target) };
+}
 
 /** What a network asks for. */
 export type WeightSource = Pick<Weights, 'matrix' | 'vector'>;
@@ -42,18 +50,7 @@ export class Weights {
     const { checkpoint, config } = this;
     if (config.quantization !== null && isQuantized(checkpoint, module)) {
       const quantization = config.quantization;
-      const read = (): QuantizedMatrix => {
-        const matrix = readQuantized(checkpoint, module, quantization);
-        if (matrix.rows !== rows || matrix.columns !== columns) {
-          throw errors.tensorMismatch(
-            checkpoint.path,
-            `${module}.weight_packed`,
-            `[${rows}, ${columns}]`,
-            `[${matrix.rows}, ${matrix.columns}]`,
-          );
-        }
-        return matrix;
-      };
+      const read = (): QuantizedMatrix => readQuantized(checkpoint, module, quantization, { rows, columns });
       return { kind: 'w4', name: module, rows, columns, read };
     }
     const name = `${module}.weight`;

@@ -1,17 +1,20 @@
 // Quantizes a whole model folder to 4 bits by rounding, a slab of rows at a time, into a new folder that appears complete or not at all.
-import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
 import { errors } from '../base/errors.ts';
 import { Checkpoint, decodeFloats } from '../formats/checkpoint.ts';
-import { quantizedSpecs, writeQuantizedRows, writeQuantizedShape } from '../formats/compressed-tensors.ts';
+import {
+  quantizationConfigJson,
+  quantizedSpecs,
+  writeQuantizedRows,
+  writeQuantizedShape,
+} from '../formats/compressed-tensors.ts';
 import { readModelConfig, type ModelConfig } from '../formats/config.ts';
-import { byteLength } from '../formats/dtype.ts';
-import { writeJson } from '../formats/files.ts';
+import { quantizedModules } from '../formats/modules.ts';
 import { dequantize, type ScaleDtype } from '../formats/quantized.ts';
 import type { TensorInfo } from '../formats/safetensors.ts';
-import { SafetensorsWriter, type TensorSpec } from '../formats/safetensors-writer.ts';
+import type { SafetensorsWriter, TensorSpec } from '../formats/safetensors-writer.ts';
 import { makeFolder, writeSideFiles } from './folder.ts';
 import { groupSize, quantizeRtn, type Clip } from './rtn.ts';
+import { bytesOf, copyTensor, letAbort, writeShards } from './shards.ts';
 
 export interface QuantizeOptions {
   /** Folder of a 16-bit (or f32) model. */
@@ -77,11 +80,8 @@ interface Squares {
   readonly norm: number;
 }
 
-/** Shards of a few GB are what download tools expect. */
-const SHARD_BYTES = 5e9;
 /** Weights quantized at once: bounds memory (about 100 MB) and the time between two looks at the signal (about half a second). */
 const SLAB_WEIGHTS = 2 ** 22;
-const COPY_BYTES = 2 ** 24;
 
 const LINEARS = [
   'self_attn.q_proj',
@@ -108,15 +108,14 @@ export async function quantizeCheckpoint(options: QuantizeOptions): Promise<Quan
   const jobs = planJobs(checkpoint, config, group);
   return await makeFolder(output, async (folder) => {
     const squares = await writeTensors(checkpoint, jobs, folder, options);
-    writeSideFiles(input, folder, group);
+    writeSideFiles(input, folder, quantizationConfigJson(group, ['lm_head']));
     signal?.throwIfAborted();
     return report(output, jobs, squares);
   });
 }
 
 function refuseQuantized(checkpoint: Checkpoint, config: ModelConfig, input: string): void {
-  const packed = [...checkpoint.tensors.keys()].some((name) => /\.(weight_packed|qweight)$/.test(name));
-  if (packed || config.quantization !== null) throw errors.alreadyQuantized(input);
+  if (quantizedModules(checkpoint).length > 0 || config.quantization !== null) throw errors.alreadyQuantized(input);
 }
 
 function planJobs(checkpoint: Checkpoint, config: ModelConfig, group: number | 'channel'): Job[] {
@@ -130,12 +129,7 @@ function planJobs(checkpoint: Checkpoint, config: ModelConfig, group: number | '
   return [...checkpoint.tensors.values()].map((info) => {
     const module = modules.get(info.name) ?? null;
     const specs = module === null ? [info] : quantizedSpecs(module.name, module);
-    return {
-      info,
-      specs,
-      bytesAfter: specs.reduce((sum, spec) => sum + byteLength(spec.dtype, spec.shape), 0),
-      module,
-    };
+    return { info, specs, bytesAfter: bytesOf(specs), module };
   });
 }
 
@@ -150,7 +144,7 @@ function planModule(checkpoint: Checkpoint, name: string, group: number | 'chann
   return { name, rows, columns, group: groupSize(group, columns, name), scaleDtype: dtype === 'BF16' ? 'BF16' : 'F16' };
 }
 
-/** Writes all shards and, if there are several, their index into `folder`. Returns the losses of the quantized tensors by name. */
+/** Writes all tensors into `folder`. Returns the losses of the quantized ones by name. */
 async function writeTensors(
   checkpoint: Checkpoint,
   jobs: readonly Job[],
@@ -158,66 +152,16 @@ async function writeTensors(
   options: QuantizeOptions,
 ): Promise<Map<string, Squares>> {
   const squares = new Map<string, Squares>();
-  const shards = splitShards(jobs, options.shardBytes ?? SHARD_BYTES);
-  const weightMap: [string, string][] = [];
-  let done = 0;
-  for (const [index, shard] of shards.entries()) {
-    const fileName = shardName(index, shards.length);
-    using writer = SafetensorsWriter.create(
-      join(folder, fileName),
-      shard.flatMap((job) => job.specs),
-    );
-    for (const { info, module, specs } of shard) {
-      options.onProgress?.(done, jobs.length, info.name);
+  const shardJobs = jobs.map(({ info, module, specs }) => ({
+    label: info.name,
+    specs,
+    write: async (writer: SafetensorsWriter): Promise<void> => {
       if (module === null) await copyTensor(checkpoint, info, writer, options.signal);
       else squares.set(info.name, await quantizeTensor(checkpoint, info, module, writer, options));
-      for (const spec of specs) weightMap.push([spec.name, fileName]);
-      done++;
-    }
-    writer.commit();
-  }
-  if (shards.length > 1) {
-    const totalBytes = jobs.reduce((sum, job) => sum + job.bytesAfter, 0);
-    writeJson(join(folder, 'model.safetensors.index.json'), {
-      metadata: { total_size: totalBytes },
-      weight_map: Object.fromEntries(weightMap),
-    });
-  }
-  options.onProgress?.(done, jobs.length, 'model.safetensors');
+    },
+  }));
+  await writeShards(folder, shardJobs, options);
   return squares;
-}
-
-function splitShards(jobs: readonly Job[], limit: number): Job[][] {
-  const shards: Job[][] = [];
-  let shard: Job[] = [];
-  let filled = Infinity;
-  for (const job of jobs) {
-    if (filled + job.bytesAfter > limit) {
-      shards.push((shard = []));
-      filled = 0;
-    }
-    shard.push(job);
-    filled += job.bytesAfter;
-  }
-  return shards;
-}
-
-function shardName(index: number, shards: number): string {
-  const [number, of] = [index + 1, shards].map((n) => String(n).padStart(5, '0'));
-  return shards === 1 ? 'model.safetensors' : `model-${number}-of-${of}.safetensors`;
-}
-
-async function copyTensor(
-  checkpoint: Checkpoint,
-  info: TensorInfo,
-  writer: SafetensorsWriter,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  for (let start = 0; start < info.bytes; start += COPY_BYTES) {
-    await letAbort(signal);
-    const part = new Uint8Array(Math.min(COPY_BYTES, info.bytes - start));
-    writer.write(info.name, checkpoint.read(info.name, part, start), start);
-  }
 }
 
 async function quantizeTensor(
@@ -247,12 +191,6 @@ async function quantizeTensor(
     }
   }
   return { difference, norm };
-}
-
-/** Lets the event loop run, so that a Ctrl-C arrives, then stops if the work was aborted. */
-async function letAbort(signal: AbortSignal | undefined): Promise<void> {
-  await setImmediate();
-  signal?.throwIfAborted();
 }
 
 function report(output: string, jobs: readonly Job[], squares: ReadonlyMap<string, Squares>): QuantizeReport {

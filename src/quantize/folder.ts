@@ -13,8 +13,8 @@ import {
 } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { errors } from '../base/errors.ts';
-import { quantizationConfigJson } from '../formats/compressed-tensors.ts';
 import { readJsonVerbatim, reading, writeJson, writing } from '../formats/files.ts';
+import type { Json } from '../formats/quantization.ts';
 
 /** What a model folder holds for this and other engines besides weights and config.json. */
 const SIDE_FILES: readonly RegExp[] = [
@@ -54,13 +54,14 @@ export async function makeFolder<T>(output: string, fill: (folder: string) => Pr
   }
 }
 
-/** Writes into `folder` what belongs beside the quantized weights of the model in `input`. Errors: `file-unreadable`, `output-unwritable`. */
-export function writeSideFiles(input: string, folder: string, group: number | 'channel'): void {
-  const config = readJsonVerbatim(join(input, 'config.json'));
-  writeJson(join(folder, 'config.json'), {
-    ...config,
-    quantization_config: quantizationConfigJson(group, ['lm_head']),
-  });
+/**
+ * Writes into `folder` what belongs beside the weights: the config.json of the model in `input` with `quantization` as its `quantization_config`, and
+ * copies of its other small files. Errors: `file-unreadable`, `output-unwritable`.
+ */
+export function writeSideFiles(input: string, folder: string, quantization: Json): void {
+  // compression_config is the older name of quantization_config.
+  const { compression_config: _, ...config } = readJsonVerbatim(join(input, 'config.json'));
+  writeJson(join(folder, 'config.json'), { ...config, quantization_config: quantization });
   for (const name of readdirSync(input)) {
     if (!SIDE_FILES.some((pattern) => pattern.test(name))) continue;
     const bytes = reading(join(input, name), () => readFileSync(join(input, name)));

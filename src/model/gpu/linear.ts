@@ -1,16 +1,16 @@
 // The products of a network's matrices, one interface for every kind of weights: 16-bit ones by rows, 4-bit ones packed. To bring another kind in,
 // implement DeviceLinear and choose it in `loadLinear`; nothing else knows how a matrix lies on the device.
-import { bf16ToNumber, encodeF16, numberToF16 } from '../../base/f16.ts';
+import { bf16ToNumber, numberToF16 } from '../../base/f16.ts';
 import { errors } from '../../base/errors.ts';
 import type { BoundLaunch, Device, DeviceBuffer } from '../../device/device.ts';
-import { dequantize, type QuantizedMatrix, stack } from '../../formats/quantized.ts';
+import { type QuantizedMatrix, stack } from '../../formats/quantized.ts';
 import { STREAMED_TOKENS, streamedGrid, tiledGrid } from '../../kernels/dense16/linear.ts';
 import type { Epilogue } from '../../kernels/marlin/epilogue.ts';
 import type { Norm, WeightShape } from '../../kernels/marlin/family.ts';
 import type { MarlinKernels, ProductBuffers } from '../../kernels/marlin/op.ts';
 import { pack, packedGroup } from '../../kernels/marlin/pack.ts';
 import { interleavePairs, PAIR_ROWS } from '../../kernels/marlin/pairs.ts';
-import type { MatrixSource } from '../weights.ts';
+import { asHalves, type MatrixSource } from '../weights.ts';
 import type { Programs } from './programs.ts';
 
 export interface LinearCall {
@@ -61,7 +61,7 @@ export interface LinearHost {
 
 /**
  * One matrix of all the sources' rows. 16-bit weights are kept as f16, 4-bit ones as they are; but where sources differ in their quantization, or have
- * groups that cannot be packed, they become f16 on the way: code times scale, rounded once.
+ * groups that cannot be packed or are in activation order, they become f16 on the way.
  * Errors: 'columns-unsupported', 'weight-not-finite', 'weight-overflow', 'scale-not-finite', and those of the device.
  */
 export function loadLinear(
@@ -197,8 +197,7 @@ export class Dense16 implements DeviceLinear {
 /** The weights of a source as f16 bits, [rows, columns]. Errors: 'weight-not-finite', 'weight-overflow'. */
 function halvesOf(source: MatrixSource): Uint16Array {
   const bits = new Uint16Array(source.rows * source.columns);
-  if (source.kind === 'w4') encodeF16(dequantize(source.read()), bits);
-  else source.read(bits);
+  (source.kind === 'w4' ? asHalves(source.name, source.read()) : source).read(bits);
   const narrow = source.kind === 'w16' && source.dtype === 'BF16';
   if (narrow) for (let i = 0; i < bits.length; i++) bits[i] = halfOfBf16[bits[i]!]!;
   // An exponent of all ones is no number.

@@ -32,10 +32,10 @@ export function planMemory(config: ModelConfig, maxTokens: number): MemoryPlan {
 
 /** Bytes of a weight of a layer: a code and its share of a scale, or 16 bits where it is not quantized or cannot be packed. */
 function bytesOfWeight(quantization: ModelConfig['quantization']): number {
-  const group =
-    quantization === null || quantization.group === 'channel' ? STRIP_K : packedGroup(quantization.group, 0);
-  if (quantization === null || group === null) return 2;
-  return stripBytes({ group, zeroPoints: false }) / (STRIP_ROWS * STRIP_K);
+  if (quantization === null || quantization.activationOrder) return 2;
+  const group = quantization.group === 'channel' ? STRIP_K : packedGroup(quantization.group, 0);
+  if (group === null) return 2;
+  return stripBytes({ group, zeroPoints: !quantization.symmetric }) / (STRIP_ROWS * STRIP_K);
 }
 
 /** Errors: 'model-too-large', with the numbers and the --context that would fit. */
