@@ -43,7 +43,11 @@ export async function encodeText(folder: ModelFolder, text: string, output: Outp
 }
 
 /** The windows that --windows asks for, at least one. Errors: `eval-text-short`. */
-export function cutWindows(tokens: Uint32Array, context: number, flags: EvalFlags): readonly Uint32Array[] {
+export function cutWindows(
+  tokens: Uint32Array,
+  context: number,
+  flags: Pick<EvalFlags, 'text' | 'windows'>,
+): readonly Uint32Array[] {
   const cut = [...windows(tokens, context)].slice(0, flags.windows ?? Infinity);
   if (cut.length === 0) throw errors.evalTextShort(flags.text, tokens.length, context);
   return cut;

@@ -5,7 +5,7 @@ import type { SafetensorsWriter, TensorSpec } from './safetensors-writer.ts';
 import {
   asBytes,
   type FormReader,
-  groupOfConfig,
+  groupSizeOf,
   type MatrixSize,
   mismatch,
   packNibbles,
@@ -33,7 +33,7 @@ export const awq: FormReader = {
   },
 
   readGroups(checkpoint, module, { rows, columns }, config) {
-    const group = groupOfConfig(module, columns, config);
+    const group = groupSizeOf(module, columns, config);
     const groups = columns / group;
     const scales = readScales(checkpoint, `${module}.scales`, ['F16', 'BF16'], [groups, rows]);
     const words = readWords(checkpoint, `${module}.qzeros`, [groups, Math.ceil(rows / 8)]);

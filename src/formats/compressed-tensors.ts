@@ -9,7 +9,7 @@ import {
   expectTensor,
   type FormReader,
   groupOfColumns,
-  groupOfConfig,
+  groupSizeOf,
   type MatrixSize,
   readGroupOf,
   readScales,
@@ -39,7 +39,7 @@ export const compressedTensors: FormReader = {
   },
 
   readGroups(checkpoint, module, { rows, columns }, config) {
-    const group = groupOfConfig(module, columns, config);
+    const group = groupSizeOf(module, columns, config);
     const groups = columns / group;
     const order = `${module}.weight_g_idx`;
     return {

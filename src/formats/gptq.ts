@@ -7,7 +7,7 @@ import {
   asBytes,
   type FormReader,
   groupOfColumns,
-  groupOfConfig,
+  groupSizeOf,
   type MatrixSize,
   mismatch,
   packNibbles,
@@ -37,7 +37,7 @@ export const gptq: FormReader = {
   },
 
   readGroups(checkpoint, module, { rows, columns }, config) {
-    const group = groupOfConfig(module, columns, config);
+    const group = groupSizeOf(module, columns, config);
     const groups = columns / group;
     const scales = readScales(checkpoint, `${module}.scales`, ['F16', 'BF16'], [groups, rows]);
     const words = readWords(checkpoint, `${module}.qzeros`, [groups, Math.ceil(rows / 8)]);

@@ -1,6 +1,6 @@
 // The tensors of the original dense Marlin form, read only: codes in the order in which a tensor core wants them. Must not know which modules there are.
 import type { Checkpoint } from './checkpoint.ts';
-import { type FormReader, groupOfConfig, type MatrixSize, mismatch, readScales, readWords } from './tensors.ts';
+import { type FormReader, groupSizeOf, type MatrixSize, mismatch, readScales, readWords } from './tensors.ts';
 
 /** A tile is 16 inputs x 16 outputs; runs of codes are permuted that are four tiles side by side. */
 const TILE = 16;
@@ -47,7 +47,7 @@ export const marlin: FormReader = {
   },
 
   readGroups(checkpoint, module, { rows, columns }, config) {
-    const group = groupOfConfig(module, columns, config);
+    const group = groupSizeOf(module, columns, config);
     const groups = columns / group;
     const { scales: stored, scaleDtype } = readScales(checkpoint, `${module}.s`, ['F16'], [groups, rows]);
     const order = groups === 1 ? CHANNEL_SCALES : GROUP_SCALES;

@@ -60,7 +60,7 @@ export function readWords(checkpoint: Checkpoint, name: string, shape: readonly 
 }
 
 /** Weights a scale in a matrix of `columns`. Errors: `group-invalid`. */
-export function groupOfConfig(module: string, columns: number, { group }: QuantizationConfig): number {
+export function groupSizeOf(module: string, columns: number, { group }: QuantizationConfig): number {
   const size = group === 'channel' ? columns : group;
   if (columns % size !== 0) throw errors.groupInvalid(module, columns, size);
   return size;
