@@ -63,7 +63,7 @@ test('tune names a kernel for each bucket, and keeps nothing of the simulator', 
   const { rows } = schema.parse(jsonOf(await marlinHere([...line, '--output', folder, '--json'])));
   assert.deepEqual(
     rows.map(({ tokens }) => tokens),
-    [8, 16],
+    [1, 16],
   );
   assert.equal(tunedTables('simulator', [folder])[0]!.rows.length, 2);
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
@@ -41,7 +41,16 @@ describe('a quantized model', () => {
     const { tensors, totals, seconds, ...rest } = jsonOf(ran);
     assert.ok(Array.isArray(tensors) && tensors.length === 14);
     assert.ok(typeof totals === 'object' && typeof seconds === 'number');
-    assert.deepEqual(rest, { method: 'rtn', group: 32, clip: 'none', output: out });
+    assert.deepEqual(rest, {
+      method: 'rtn',
+      bits: 4,
+      group: 32,
+      symmetric: true,
+      clip: 'none',
+      sparsity: null,
+      format: 'compressed-tensors',
+      output: out,
+    });
     assert.deepEqual(readdirSync(folder), ['out']);
 
     const { modules } = jsonOf(await marlinHere(['inspect', out, '--json']));
@@ -70,6 +79,74 @@ describe('a quantized model', () => {
     assert.match(stdout, /\nself_attn\.q_proj\.weight +2 +128 x 64 +\d+\.\d\d % +\d+\.\d\d % +\d+\.\d kB\n/);
     assert.match(stdout, /\n\S+out: .* became .*; 4\.\d+ bits a quantized weight, relative error \d+\.\d\d %\n$/);
     assert.equal(stderr, `Try it: marlin generate "Once upon a time" --model ${JSON.stringify(out)}\n`);
+  });
+});
+
+describe('by a calibration text', () => {
+  const calib = join(root, 'calib.txt');
+  writeFileSync(calib, Array.from({ length: 400 }, (_, i) => `Once there were ${i} sheep on a hill.`).join('\0'));
+  const short = ['--calib', calib, '--samples', '4', '--length', '64', '--group', '32'];
+
+  test('gptq: a model for other verbs, with a report and a picture', async () => {
+    const plot = join(folder, 'errors.svg');
+    const line = ['quantize', source, out, '--method', 'gptq', ...short, '--plot', plot];
+    const { code, stdout, stderr } = await marlinHere(line);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /\nself_attn\.q_proj +2 +128 x 64 +\d+\.\d\d % +\d+\.\d\d % +\d+\.\d kB\n/);
+    assert.match(stdout, /relative error \d+\.\d\d % of what linears give\n/);
+    assert.match(readFileSync(plot, 'utf8'), /^<svg [^]*q_proj/);
+    assert.deepEqual(readdirSync(folder).toSorted(), ['errors.svg', 'out']);
+    const made = jsonOf(await marlinHere(['generate', 'Once', '--model', out, '-n', '4', '--json']));
+    assert.deepEqual([made['tokens'], made['model']], [4, out]);
+  });
+
+  test('every recipe says in JSON what it was', async () => {
+    for (const [flags, expected] of [
+      [['--method', 'gptq', '--asym', '--format', 'gptq'], { symmetric: false, clip: 'gptq', format: 'gptq' }],
+      [['--method', 'gptq', '--act-order', '--clip', 'none', '--damp', '0.01'], { clip: 'none', bits: 4 }],
+      [['--method', 'sparsegpt', '--sparsity', '2:4'], { sparsity: '2:4', clip: 'none', bits: 4 }],
+      [['--method', 'sparsegpt', '--sparsity', '2:4', '--bits', '16'], { sparsity: '2:4', bits: 16 }],
+    ] as const) {
+      const into = join(folder, flags.join(''));
+      const json = jsonOf(await marlinHere(['quantize', source, into, ...flags, ...short, '--threads', '1', '--json']));
+      for (const [key, value] of Object.entries(expected)) assert.equal(json[key], value, `${flags.join(' ')}: ${key}`);
+      assert.equal(json['continuedAt'], 0);
+      assert.ok(Array.isArray(json['tensors']) && json['tensors'].length === 14);
+    }
+    const pruned = ['quantize', source, out, '--sparsity', '2:4', '--group', '32', '--json'];
+    assert.deepEqual(jsonOf(await marlinHere(pruned))['sparsity'], '2:4');
+  });
+
+  test('killed in between, it goes on when it is run again', async () => {
+    const line = ['quantize', source, out, '--method', 'gptq', ...short, '--samples', '60'];
+    const child = spawn(process.execPath, [marlinScript, ...line]);
+    const ended = new Promise((resolve) => child.on('close', resolve));
+    while (!existsSync(join(`${out}.work`, 'hidden-00001.bin'))) await setTimeout(5);
+    child.kill('SIGKILL');
+    await ended;
+    assert.ok(!existsSync(out));
+    const again = jsonOf(await marlinHere([...line, '--resume', '--json']));
+    assert.equal(again['continuedAt'], 1);
+    assert.deepEqual(readdirSync(folder), ['out']);
+  });
+
+  test('flags that mean nothing together, and too long windows, are refused', async () => {
+    const gptq = [source, out, '--method', 'gptq', ...short];
+    const sparse = [source, out, '--method', 'sparsegpt', ...short];
+    await refused('command-invalid', source, out, '--method', 'gptq');
+    await refused('command-invalid', source, out, '--calib', calib);
+    await refused('command-invalid', source, out, '--clip', 'gptq');
+    await refused('command-invalid', source, out, '--bits', '16');
+    await refused('command-invalid', source, out, '--sym', '--asym');
+    await refused('command-invalid', ...gptq, '--sparsity', '2:4');
+    await refused('command-invalid', ...gptq, '--bits', '16');
+    await refused('command-invalid', ...sparse);
+    await refused('command-invalid', ...sparse, '--sparsity', '2:4', '--act-order');
+    await refused('command-invalid', ...sparse, '--sparsity', '2:4', '--bits', '16', '--asym');
+    await refused('nothing-to-resume', ...gptq, '--resume');
+    await refused('flag-invalid', ...gptq, '--length', '1000');
+    await refused('eval-text-short', ...gptq, '--calib', join(source, 'config.json'), '--length', '512');
+    await refused('file-not-found', ...gptq, '--calib', join(folder, 'nothing.txt'));
   });
 });
 

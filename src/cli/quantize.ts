@@ -6,7 +6,7 @@ import { quantizeCalibrated } from '../calibrate/run.ts';
 import type { WrittenFormat } from '../formats/written.ts';
 import { quantizeCheckpoint } from '../quantize/checkpoint.ts';
 import type { SolveClip } from '../quantize/solve.ts';
-import { cutWindows, encodeText, readText } from './eval-text.ts';
+import { cutWindows, DEFAULT_CONTEXT, encodeText, readText } from './eval-text.ts';
 import { decimal, integer, path, word } from './flags.ts';
 import { openFolder } from './open.ts';
 import { type Output, withProgress } from './output.ts';
@@ -29,7 +29,7 @@ interface QuantizeFlags {
   readonly sparsity?: '2:4';
   readonly calib?: string;
   readonly samples: number;
-  readonly length: number;
+  readonly length?: number;
   readonly format: FormatName;
   readonly resume?: true;
   readonly threads?: number;
@@ -147,9 +147,13 @@ async function calibrated(
   output: Output,
   signal: AbortSignal,
 ): Promise<Made> {
-  const { method, bits, calib = '', samples, length, threads, resume } = flags;
-  const text = readText(calib);
-  const tokens = await encodeText(openFolder(input), text, output);
+  const { method, bits, calib = '', samples, threads, resume } = flags;
+  const folder = openFolder(input);
+  const { contextLength } = folder.config;
+  const length = flags.length ?? Math.min(DEFAULT_CONTEXT, contextLength);
+  if (length > contextLength)
+    throw errors.flagInvalid('--length', String(length), `at most the ${contextLength} tokens of the model's context`);
+  const tokens = await encodeText(folder, readText(calib), output);
   const windows = cutWindows(tokens, length, { text: calib, windows: samples });
   if (windows.length < samples)
     output.note(`${calib} has ${windows.length} windows of ${length} tokens, fewer than --samples ${samples}.`);
@@ -219,7 +223,7 @@ export const quantize: Verb = {
   name: 'quantize',
   examples: [
     'marlin quantize ./my-model ./my-model-w4',
-    'marlin quantize ./my-model ./my-model-w4 --method gptq --calib text.txt',
+    'marlin quantize ./my-model ./my-model-w4 --method gptq --calib book.txt',
     'marlin quantize ./my-model ./my-model-w4 --group 64 --clip mse --json',
   ],
   define: (command: Command, action) =>
@@ -251,7 +255,11 @@ export const quantize: Verb = {
       .option('--sparsity <pattern>', '2:4: two of each four weights become 0', word<'2:4'>('--sparsity', ['2:4']))
       .option('--calib <file>', 'text to calibrate with; documents are separated by zero bytes', path('--calib'))
       .option('--samples <n>', 'windows of it', integer('--samples', 1, 65_536), 128)
-      .option('--length <tokens>', 'tokens of a window', integer('--length', 8, 65_536), 1024)
+      .option(
+        '--length <tokens>',
+        `tokens of a window (default: ${DEFAULT_CONTEXT}, or what the model was trained for)`,
+        integer('--length', 8, 65_536),
+      )
       .option('--format <name>', FORMATS.join(', '), word<FormatName>('--format', FORMATS), 'compressed-tensors')
       .option('--resume', 'go on with unfinished work, and do not start anew')
       .option('--threads <n>', 'CPU threads (default: one a core)', integer('--threads', 1, 256))
