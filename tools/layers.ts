@@ -23,6 +23,7 @@ export const layers: Readonly<Record<string, Layer>> = {
   quantize: { number: 6 },
   text: { number: 6 },
   model: { number: 7 },
+  calibrate: { number: 8 },
   engine: { number: 8 },
   server: { number: 9 },
   bench: { number: 9 },

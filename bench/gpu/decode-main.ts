@@ -21,10 +21,11 @@ const results = kinds.map((kind) => measureDecode(device, found[1], kind));
 console.log(`${device.name}, random weights in the shape of ${name}, one sequence`);
 console.log(
   table(
-    ['weights', 'decode, tokens/s', 'GB/s of weights', '% of a copy', 'prefill, tokens/s'],
-    results.map(({ kind, decode, bytesPerSecond, copyBytesPerSecond, prefill, prefillTokens }) => [
+    ['weights', 'decode, tokens/s', 'behind a prompt', 'GB/s of weights', '% of a copy', 'prefill, tokens/s'],
+    results.map(({ kind, decode, decodeBehind, bytesPerSecond, copyBytesPerSecond, prefill, prefillTokens }) => [
       kind,
       decode.toFixed(1),
+      decodeBehind.toFixed(1),
       (bytesPerSecond / 1e9).toFixed(0),
       ((100 * bytesPerSecond) / copyBytesPerSecond).toFixed(1),
       `${prefill.toFixed(0)} (${prefillTokens})`,

@@ -7,8 +7,10 @@ import { synthetic, type SyntheticKind, type SyntheticShape } from './synthetic.
 
 export interface DecodeResult {
   readonly kind: string;
-  /** Tokens a second as a text is made: the host hears of each token before the next step. */
+  /** Tokens a second as a text is made from its beginning: the host hears of each token before the next step. */
   readonly decode: number;
+  /** The same behind `prefillTokens` tokens. */
+  readonly decodeBehind: number;
   readonly prefill: number;
   readonly prefillTokens: number;
   /** Bytes of weights a step reads, by the time of a step. */
@@ -60,15 +62,21 @@ export function measureDecode(
   };
   read();
   const prefillSeconds = median([read(), read(), read()]);
-  let token = drawing.append(prompt.slice(0, 1), greedy);
-  const once = (): void => void (token = drawing.append([token], greedy));
-  for (let i = 0; i < 3; i++) once();
-  const start = performance.now();
-  for (let i = 0; i < steps; i++) once();
-  const seconds = (performance.now() - start) / 1000 / steps;
+  const secondsOfToken = (): number => {
+    let token = drawing.append(prompt.slice(0, 1), greedy);
+    const once = (): void => void (token = drawing.append([token], greedy));
+    for (let i = 0; i < 3; i++) once();
+    const start = performance.now();
+    for (let i = 0; i < steps; i++) once();
+    return (performance.now() - start) / 1000 / steps;
+  };
+  const behind = secondsOfToken();
+  sequence.truncate(0);
+  const seconds = secondsOfToken();
   return {
     kind: kind.name,
     decode: 1 / seconds,
+    decodeBehind: 1 / behind,
     prefill: prefillTokens / prefillSeconds,
     prefillTokens,
     bytesPerSecond: model.weightBytes / seconds,

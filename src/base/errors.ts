@@ -182,6 +182,26 @@ export const errors = {
       'Use a model whose weights are in the usual range; this one may be broken.',
     ),
 
+  hessianNotPositive: (module: string, tokens: number, damp: number, pivot: number): MarlinError =>
+    new MarlinError(
+      'hessian-not-positive',
+      `The inputs of ${module} say too little about its weights: with dampening ${damp} and ${tokens} calibration tokens the smallest pivot is ${pivot.toPrecision(3)}.`,
+      'Calibrate with more text (--samples, --length), or with text of the kind the model reads; if inputs are infinite, the model is broken.',
+    ),
+
+  workDiffers: (folder: string): MarlinError =>
+    new MarlinError(
+      'work-differs',
+      `The folder ${folder} holds the unfinished work of another quantization: of another model, text or recipe.`,
+      'Run it again with the options it was begun with, or delete the folder to start anew.',
+    ),
+  nothingToResume: (folder: string): MarlinError =>
+    new MarlinError(
+      'nothing-to-resume',
+      `There is no unfinished work in ${folder}.`,
+      'Leave out --resume to start; work that was interrupted is continued without it, too.',
+    ),
+
   // ---- the CPU backend
   cpuUnsupported: (): MarlinError =>
     new MarlinError(
@@ -401,6 +421,12 @@ export const errors = {
       'loss-not-finite',
       `The model ${path} computed probabilities that are no numbers.`,
       'Download the checkpoint again; if it is intact, its activations overflow: try the original 16-bit weights.',
+    ),
+  modelsNotComparable: (reference: string, candidate: string, why: string): MarlinError =>
+    new MarlinError(
+      'models-not-comparable',
+      `The models ${reference} and ${candidate} cannot be compared: ${why}.`,
+      'Give two models with the same tokenizer, such as a model and its quantized copy.',
     ),
   conversationTooLong: (tokens: number, context: number): MarlinError =>
     new MarlinError(

@@ -1,33 +1,20 @@
 // marlin eval: perplexity of a model on a text.
-import { readFileSync } from 'node:fs';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { errors } from '../base/errors.ts';
-import { reading } from '../formats/files.ts';
 import { windowLosses } from '../model/perplexity.ts';
-import { encodeDocuments, windows } from '../text/documents.ts';
-import { integer, type ModelFlags, path, withModelFlags } from './flags.ts';
+import { compareModels } from './eval-compare.ts';
+import { contextOf, cutWindows, DEFAULT_CONTEXT, encodeText, type EvalFlags, readText } from './eval-text.ts';
+import { integer, path, withModelFlags } from './flags.ts';
 import { breathe } from './interrupt.ts';
-import { type ModelFolder, openFolder, openWeights, type TextModel } from './open.ts';
+import { openFolder, openWeights, type TextModel } from './open.ts';
 import { type Output, withProgress } from './output.ts';
 import type { Verb } from './verb.ts';
-
-interface EvalFlags extends ModelFlags {
-  readonly text: string;
-  readonly windows?: number;
-}
-
-/** Long enough for the context to help, short enough for every model; --context takes others. */
-const DEFAULT_CONTEXT = 1024;
 
 async function run(flags: EvalFlags, output: Output, signal: AbortSignal): Promise<unknown> {
   const folder = openFolder(flags.model);
   const text = readText(flags.text);
-  const context = flags.context ?? Math.min(folder.config.contextLength, DEFAULT_CONTEXT);
-  const tokens = await withProgress(output, 'Encoding', 'documents', async (report) =>
-    encodeText(folder, text, report),
-  );
-  const cut = [...windows(tokens, context)].slice(0, flags.windows ?? Infinity);
-  if (cut.length === 0) throw errors.evalTextShort(flags.text, tokens.length, context);
+  const context = contextOf(flags, folder.config.contextLength);
+  const cut = cutWindows(await encodeText(folder, text, output), context, flags);
   using model = await openWeights(folder, flags, context, output);
   const started = performance.now();
   const loss = await measure(model, cut, output, signal);
@@ -46,23 +33,6 @@ async function run(flags: EvalFlags, output: Output, signal: AbortSignal): Promi
     `perplexity ${result.perplexity.toFixed(4)}   ${result.bitsPerByte.toFixed(4)} bits a byte\n${loss.tokens} predictions in ${cut.length} windows of ${context}, ${Math.round(loss.tokens / seconds)} a second on ${model.device}\n`,
   );
   return result;
-}
-
-function readText(file: string): string {
-  const bytes = reading(file, () => readFileSync(file));
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    throw errors.textNotUtf8(file);
-  }
-}
-
-function encodeText(folder: ModelFolder, text: string, report: (done: number, total: number) => void): Uint32Array {
-  const defaults = folder.defaults.eosTokenIds;
-  // The first of the model's end tokens is the end of a text; others end a turn.
-  const eos = [...defaults, ...folder.config.eosTokenIds][0];
-  if (eos === undefined) throw errors.evalTokensMissing(folder.path);
-  return encodeDocuments(folder.tokenizer, text, folder.tokenizer.bosTokenId ?? eos, eos, report);
 }
 
 /** What predicting cost so far. */
@@ -98,18 +68,38 @@ async function measure(
   });
 }
 
+/** commander knows one value or many; the help is to name the two there are. */
+function compareOption(): Option {
+  const option = new Option('--compare <dirs...>', 'measure how far a model is from a reference, instead of one model')
+    .argParser<readonly string[] | undefined>((value, others = []) => [...others, path('--compare')(value)])
+    .conflicts('model');
+  option.flags = '--compare <reference> <candidate>';
+  return option;
+}
+
 export const evaluate: Verb = {
   name: 'eval',
-  examples: ['marlin eval --text book.txt', 'marlin eval --model ./my-model-w4 --text heldout.txt --windows 32 --json'],
+  examples: [
+    'marlin eval --text book.txt',
+    'marlin eval --model ./my-model-w4 --text heldout.txt --windows 32 --json',
+    'marlin eval --compare ./my-model ./my-model-w4 --text heldout.txt --windows 32 --json',
+  ],
   define: (command: Command, action) =>
     withModelFlags(
       command
-        .description('measure the perplexity of a model on a text (a zero byte separates documents)')
+        .description(
+          'measure the perplexity of a model on a text (a zero byte separates documents), or compare two: KL divergence a token, how often the likeliest token is the same, both perplexities',
+        )
         .requiredOption('--text <file>', 'UTF-8 text to predict', path('--text'))
-        .option('--windows <n>', 'only the first n windows', integer('--windows', 1)),
+        .option('--windows <n>', 'only the first n windows', integer('--windows', 1))
+        .addOption(compareOption()),
       {
         meaning: `tokens of a window; windows do not overlap (default: ${DEFAULT_CONTEXT}, or what the model was trained for)`,
         least: 2,
       },
-    ).action((flags: EvalFlags) => action((output, signal) => run(flags, output, signal))),
+    ).action((flags: EvalFlags) =>
+      action((output, signal) =>
+        flags.compare === undefined ? run(flags, output, signal) : compareModels(flags, flags.compare, output, signal),
+      ),
+    ),
 };

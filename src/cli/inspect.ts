@@ -6,7 +6,7 @@ import { type ModelConfig, readModelConfig } from '../formats/config.ts';
 import { reading } from '../formats/files.ts';
 import { kernelFor } from '../model/cpu.ts';
 import { path as pathOf } from './flags.ts';
-import { type Module, modulesOf, overLayers, parametersOf } from './modules.ts';
+import { bytesOf, type Module, modulesOf, overLayers, parametersOf } from './modules.ts';
 import type { Output } from './output.ts';
 import { megabytes, table } from './table.ts';
 import type { Verb } from './verb.ts';
@@ -19,7 +19,7 @@ function run(path: string, output: Output): unknown {
   const kernel = ({ kind }: Module): string => (config === null || kind === null ? '-' : kernelFor(kind));
   const size = {
     parameters: modules.reduce((sum, module) => sum + parametersOf(module), 0),
-    bytes: modules.reduce((sum, module) => sum + module.bytes, 0),
+    bytes: bytesOf(modules),
     kvBytesPerToken: config === null ? null : 2 * config.layers * config.kvHeads * config.headDim * 4,
   };
   output.text(

@@ -51,12 +51,23 @@ export function parametersOf(module: Module): number {
   return module.shape.reduce((product, size) => product * size, 1);
 }
 
+/** All tensors of the modules together. */
+export function bytesOf(modules: readonly Module[]): number {
+  return modules.reduce((sum, module) => sum + module.bytes, 0);
+}
+
+/** Bits for each weight of the matrices in the layers, which are what is quantized, with their scales and biases. */
+export function bitsPerWeight(modules: readonly Module[]): number {
+  const matrices = modules.filter(({ name, kind }) => kind !== null && name.startsWith('model.layers.'));
+  return (8 * bytesOf(matrices)) / matrices.reduce((sum, module) => sum + parametersOf(module), 0);
+}
+
 /** Equal modules of all layers as one: `model.layers.*.mlp.up_proj`, how many, and their bytes together. */
 export function overLayers(modules: readonly Module[]): { readonly module: Module; readonly count: number }[] {
   const starred = modules.map((module) => ({ ...module, name: module.name.replace(/\.\d+\./, '.*.') }));
   const alike = Map.groupBy(starred, ({ name, shape, format }) => `${name} ${shape.join('x')} ${format}`);
   return [...alike.values()].map((group) => ({
-    module: { ...group[0]!, bytes: group.reduce((sum, module) => sum + module.bytes, 0) },
+    module: { ...group[0]!, bytes: bytesOf(group) },
     count: group.length,
   }));
 }

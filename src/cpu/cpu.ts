@@ -18,6 +18,8 @@ const TILE_ROWS = 12;
 const W4_SCRATCH_BYTES = 64 * 192 + 16 * 128;
 /** Tokens that the kernels for 16-bit weights and attention take together (assembly/panel.ts). */
 const PANEL_ROWS = 6;
+/** Numbers that share a scale in a packed row (assembly/elementwise.ts). */
+const PACKED = 128;
 
 /** Attention's view of the key/value cache of one layer (layout: assembly/attention.ts). */
 export interface CpuCache {
@@ -64,6 +66,13 @@ export class Cpu implements Disposable {
       ...(options.threads === undefined ? {} : { threads: options.threads }),
       ...(options.simd === undefined ? {} : { simd: options.simd }),
     });
+  }
+
+  /** Takes the room now that products of so many tokens and columns need beside their operands, so that what is allocated later can be released. */
+  reserve(tokens: number, columns: number, bits: ActivationBits): void {
+    const tokensPerTile = bits === 16 ? TILE_ROWS / 2 : TILE_ROWS;
+    this.roundedFor(Math.ceil(tokens / tokensPerTile) * Math.ceil(columns / 8) * TILE_ROWS * 8);
+    this.idsAddress(tokens);
   }
 
   get heap(): Heap {
@@ -213,6 +222,20 @@ export class Cpu implements Disposable {
       };
     }
     return this.rounded;
+  }
+
+  /** Bytes of packed activations. */
+  packedBytes(tokens: number, width: number): number {
+    return tokens * Math.ceil(width / PACKED) * (PACKED + 4);
+  }
+
+  /** Activations in a quarter of their room, rounded as the 4-bit product rounds them; the width is a multiple of 8. */
+  packRows(x: Activation, tokens: number, packed: Address): void {
+    this.pool.run('packRows', [x.address, x.stride, x.width, packed], tokens, 16);
+  }
+
+  unpackRows(packed: Address, x: Activation, tokens: number): void {
+    this.pool.run('unpackRows', [packed, x.width, x.address, x.stride], tokens, 16);
   }
 
   /** y = silu(gate) * up, where a token of x is gate then up. */

@@ -48,7 +48,7 @@ export class Heap {
     return this.top;
   }
 
-  /** `bytes` zeroed bytes, aligned to 64. There is no free: the whole heap goes at once. Errors: 'cpu-memory-exceeded' beyond 4 GiB, 'cpu-memory-refused'. */
+  /** `bytes` zeroed bytes, aligned to 64. There is no free but `release`, the last first. Errors: 'cpu-memory-exceeded' beyond 4 GiB, 'cpu-memory-refused'. */
   allocate(bytes: number): Address {
     const address = this.top;
     const top = Math.ceil((address + bytes) / 64) * 64;
@@ -57,6 +57,28 @@ export class Heap {
     if (missing > 0) this.grow(missing, top);
     this.top = top;
     return brand(address);
+  }
+
+  /** Where the next allocation begins: what `release` goes back to. */
+  mark(): Address {
+    return brand(this.top);
+  }
+
+  /** Takes back all that was allocated after `mark`. */
+  release(mark: Address): void {
+    // What is handed out is zero.
+    new Uint8Array(this.memory.buffer, mark, this.top - mark).fill(0);
+    this.top = mark;
+  }
+
+  /** Runs `body` and takes back what it allocated. Errors: those of `body`. */
+  scope<T>(body: () => T): T {
+    const start = this.mark();
+    try {
+      return body();
+    } finally {
+      this.release(start);
+    }
   }
 
   private grow(pages: number, bytes: number): void {

@@ -1,6 +1,7 @@
 // The Llama network (Touvron et al. 2023; also Mistral and Qwen2, which differ in biases only), written once over Ops.
 import { errors } from '../base/errors.ts';
 import type { ModelConfig } from '../formats/config.ts';
+import { biasesOf, blockTensors, type LinearTensor } from './block-tensors.ts';
 import type { Drawing, Kinds, Norm, Ops } from './ops.ts';
 import { ropeFrequencies } from './rope.ts';
 import type { WeightSource } from './weights.ts';
@@ -66,7 +67,7 @@ export class Llama<K extends Kinds> {
     this.head = config.tiedEmbeddings ? this.embedding : ops.matrix([weights.matrix('lm_head', vocabSize, hiddenSize)]);
     this.norm = ops.vector(weights.vector('model.norm.weight', hiddenSize));
     this.layers = Array.from({ length: config.layers }, (_, i) => {
-      const layer = loadLayer(ops, config, weights, `model.layers.${i}`);
+      const layer = loadLayer(ops, config, weights, i);
       onLayer?.(i + 1, config.layers);
       return layer;
     });
@@ -145,42 +146,28 @@ export class Llama<K extends Kinds> {
   }
 }
 
-function loadLayer<K extends Kinds>(ops: Ops<K>, config: ModelConfig, weights: WeightSource, name: string): Layer<K> {
-  const { hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
-  const [q, kv] = [heads * headDim, kvHeads * headDim];
-  const bias = (present: boolean, parts: readonly (readonly [module: string, length: number])[]): K['vector'] | null =>
-    present
-      ? ops.vector(
-          Float32Array.from(parts.flatMap(([module, length]) => [...weights.vector(`${name}.${module}.bias`, length)])),
-        )
-      : null;
+function loadLayer<K extends Kinds>(ops: Ops<K>, config: ModelConfig, weights: WeightSource, index: number): Layer<K> {
+  const { inputNorm, mlpNorm, qkv, output, gateUp, down } = blockTensors(config, index);
+  const matrix = (linears: readonly LinearTensor[], options?: { readonly gates: boolean }): K['matrix'] =>
+    ops.matrix(
+      linears.map(({ module, rows, columns }) => weights.matrix(module, rows, columns)),
+      options,
+    );
+  const bias = (linears: readonly LinearTensor[]): K['vector'] | null => {
+    const values = biasesOf(linears, (name, length) => weights.vector(name, length));
+    return values === null ? null : ops.vector(values);
+  };
+  const norm = (name: string): K['vector'] => ops.vector(weights.vector(name, config.hiddenSize));
   return {
-    inputNorm: ops.vector(weights.vector(`${name}.input_layernorm.weight`, hiddenSize)),
-    qkv: ops.matrix([
-      weights.matrix(`${name}.self_attn.q_proj`, q, hiddenSize),
-      weights.matrix(`${name}.self_attn.k_proj`, kv, hiddenSize),
-      weights.matrix(`${name}.self_attn.v_proj`, kv, hiddenSize),
-    ]),
-    qkvBias: bias(config.attentionBias, [
-      ['self_attn.q_proj', q],
-      ['self_attn.k_proj', kv],
-      ['self_attn.v_proj', kv],
-    ]),
-    output: ops.matrix([weights.matrix(`${name}.self_attn.o_proj`, hiddenSize, q)]),
-    outputBias: bias(config.outputBias, [['self_attn.o_proj', hiddenSize]]),
-    mlpNorm: ops.vector(weights.vector(`${name}.post_attention_layernorm.weight`, hiddenSize)),
-    gateUp: ops.matrix(
-      [
-        weights.matrix(`${name}.mlp.gate_proj`, intermediateSize, hiddenSize),
-        weights.matrix(`${name}.mlp.up_proj`, intermediateSize, hiddenSize),
-      ],
-      { gates: !config.mlpBias },
-    ),
-    gateUpBias: bias(config.mlpBias, [
-      ['mlp.gate_proj', intermediateSize],
-      ['mlp.up_proj', intermediateSize],
-    ]),
-    down: ops.matrix([weights.matrix(`${name}.mlp.down_proj`, hiddenSize, intermediateSize)]),
-    downBias: bias(config.mlpBias, [['mlp.down_proj', hiddenSize]]),
+    inputNorm: norm(inputNorm),
+    qkv: matrix(qkv),
+    qkvBias: bias(qkv),
+    output: matrix(output),
+    outputBias: bias(output),
+    mlpNorm: norm(mlpNorm),
+    gateUp: matrix(gateUp, { gates: !config.mlpBias }),
+    gateUpBias: bias(gateUp),
+    down: matrix(down),
+    downBias: bias(down),
   };
 }

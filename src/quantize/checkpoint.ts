@@ -1,19 +1,17 @@
 // Quantizes a whole model folder to 4 bits by rounding, a slab of rows at a time, into a new folder that appears complete or not at all.
+import { join } from 'node:path';
 import { errors } from '../base/errors.ts';
 import { Checkpoint, decodeFloats } from '../formats/checkpoint.ts';
-import {
-  quantizationConfigJson,
-  quantizedSpecs,
-  writeQuantizedRows,
-  writeQuantizedShape,
-} from '../formats/compressed-tensors.ts';
 import { readModelConfig, type ModelConfig } from '../formats/config.ts';
+import { writeJson } from '../formats/files.ts';
+import type { WrittenScheme } from '../formats/gptq-config.ts';
 import { quantizedModules } from '../formats/modules.ts';
-import { dequantize, type ScaleDtype } from '../formats/quantized.ts';
+import { dequantize, type QuantizedMatrix, type ScaleDtype, stack } from '../formats/quantized.ts';
 import type { TensorInfo } from '../formats/safetensors.ts';
 import type { SafetensorsWriter, TensorSpec } from '../formats/safetensors-writer.ts';
+import { type WrittenFormat, writers } from '../formats/written.ts';
 import { makeFolder, writeSideFiles } from './folder.ts';
-import { groupSize, quantizeRtn, type Clip } from './rtn.ts';
+import { type Clip, groupSize, pruneByMagnitude, quantizeRtn } from './rtn.ts';
 import { bytesOf, copyTensor, letAbort, writeShards } from './shards.ts';
 
 export interface QuantizeOptions {
@@ -23,6 +21,14 @@ export interface QuantizeOptions {
   readonly output: string;
   readonly group: number | 'channel';
   readonly clip: Clip;
+  /** Default true: no zero points. */
+  readonly symmetric?: boolean;
+  /** Two of each four weights become 0, by magnitude. Default false. */
+  readonly prune?: boolean;
+  /** Default: compressed-tensors. */
+  readonly format?: WrittenFormat;
+  /** Who writes, as "tool:version"; stands in the description of GPTQ files. */
+  readonly producer?: string;
   /** Tensors done, of how many, and the one being worked on. */
   readonly onProgress?: (done: number, total: number, label: string) => void;
   readonly signal?: AbortSignal;
@@ -95,20 +101,31 @@ const LINEARS = [
 
 /**
  * Rounds the Linear weights of the decoder layers to 4 bits, copies every other tensor (embedding, norms, head, biases) as stored, and
- * writes compressed-tensors safetensors, config.json and the tokenizer files. On an error or abort nothing is left behind.
+ * writes safetensors in the form that is asked for, config.json and the tokenizer files. On an error or abort nothing is left behind.
  * Errors: `already-quantized`, `output-exists`, `output-unwritable`, `group-invalid`, `weight-not-finite`, `scale-overflow`, those of
  * `readModelConfig` and `Checkpoint`; the signal's reason when aborted.
  */
 export async function quantizeCheckpoint(options: QuantizeOptions): Promise<QuantizeReport> {
-  const { input, output, group, signal } = options;
+  const {
+    input,
+    output,
+    group,
+    symmetric = true,
+    format = 'compressed-tensors',
+    producer = 'marlin-ts',
+    signal,
+  } = options;
   signal?.throwIfAborted();
+  const scheme: WrittenScheme = { group, symmetric, activationOrder: false, ignore: ['lm_head'], producer };
   const config = readModelConfig(input);
   using checkpoint = Checkpoint.open(input);
   refuseQuantized(checkpoint, config, input);
-  const jobs = planJobs(checkpoint, config, group);
+  const jobs = planJobs(checkpoint, config, format, scheme);
   return await makeFolder(output, async (folder) => {
-    const squares = await writeTensors(checkpoint, jobs, folder, options);
-    writeSideFiles(input, folder, quantizationConfigJson(group, ['lm_head']));
+    const squares = await writeTensors(checkpoint, jobs, folder, format, scheme, options);
+    const { configJson, configFile } = writers[format];
+    writeSideFiles(input, folder, { quantization_config: configJson(scheme) });
+    if (configFile !== null) writeJson(join(folder, configFile), configJson(scheme));
     signal?.throwIfAborted();
     return report(output, jobs, squares);
   });
@@ -118,22 +135,22 @@ function refuseQuantized(checkpoint: Checkpoint, config: ModelConfig, input: str
   if (quantizedModules(checkpoint).length > 0 || config.quantization !== null) throw errors.alreadyQuantized(input);
 }
 
-function planJobs(checkpoint: Checkpoint, config: ModelConfig, group: number | 'channel'): Job[] {
+function planJobs(checkpoint: Checkpoint, config: ModelConfig, format: WrittenFormat, scheme: WrittenScheme): Job[] {
   const modules = new Map<string, Module>();
   for (let layer = 0; layer < config.layers; layer++) {
     for (const linear of LINEARS) {
       const name = `model.layers.${layer}.${linear}`;
-      modules.set(`${name}.weight`, planModule(checkpoint, name, group));
+      modules.set(`${name}.weight`, planModule(checkpoint, name, format, scheme.group));
     }
   }
   return [...checkpoint.tensors.values()].map((info) => {
     const module = modules.get(info.name) ?? null;
-    const specs = module === null ? [info] : quantizedSpecs(module.name, module);
+    const specs = module === null ? [info] : writers[format].specs(module.name, module, scheme);
     return { info, specs, bytesAfter: bytesOf(specs), module };
   });
 }
 
-function planModule(checkpoint: Checkpoint, name: string, group: number | 'channel'): Module {
+function planModule(checkpoint: Checkpoint, name: string, format: WrittenFormat, group: number | 'channel'): Module {
   const { dtype, shape } = checkpoint.info(`${name}.weight`);
   const [rows, columns] = shape;
   const isFloat = dtype === 'F16' || dtype === 'BF16' || dtype === 'F32';
@@ -141,7 +158,9 @@ function planModule(checkpoint: Checkpoint, name: string, group: number | 'chann
     const found = `${dtype} [${shape.join(', ')}]`;
     throw errors.tensorMismatch(checkpoint.path, `${name}.weight`, 'a matrix of F16, BF16 or F32', found);
   }
-  return { name, rows, columns, group: groupSize(group, columns, name), scaleDtype: dtype === 'BF16' ? 'BF16' : 'F16' };
+  // Forms besides compressed-tensors have scales in f16 only.
+  const scaleDtype = dtype === 'BF16' && format === 'compressed-tensors' ? 'BF16' : 'F16';
+  return { name, rows, columns, group: groupSize(group, columns, name), scaleDtype };
 }
 
 /** Writes all tensors into `folder`. Returns the losses of the quantized ones by name. */
@@ -149,6 +168,8 @@ async function writeTensors(
   checkpoint: Checkpoint,
   jobs: readonly Job[],
   folder: string,
+  format: WrittenFormat,
+  scheme: WrittenScheme,
   options: QuantizeOptions,
 ): Promise<Map<string, Squares>> {
   const squares = new Map<string, Squares>();
@@ -156,8 +177,11 @@ async function writeTensors(
     label: info.name,
     specs,
     write: async (writer: SafetensorsWriter): Promise<void> => {
-      if (module === null) await copyTensor(checkpoint, info, writer, options.signal);
-      else squares.set(info.name, await quantizeTensor(checkpoint, info, module, writer, options));
+      if (module === null) return await copyTensor(checkpoint, info, writer, options.signal);
+      const { matrix, ...lost } = await quantizeTensor(checkpoint, info, module, options);
+      writers[format].check(module.name, matrix);
+      writers[format].write(writer, module.name, matrix, scheme);
+      squares.set(info.name, lost);
     },
   }));
   await writeShards(folder, shardJobs, options);
@@ -168,29 +192,32 @@ async function quantizeTensor(
   checkpoint: Checkpoint,
   info: TensorInfo,
   module: Module,
-  writer: SafetensorsWriter,
-  options: QuantizeOptions,
-): Promise<Squares> {
+  { clip, symmetric = true, prune = false, signal }: QuantizeOptions,
+): Promise<Squares & { readonly matrix: QuantizedMatrix }> {
   const { rows, columns, group, scaleDtype } = module;
-  writeQuantizedShape(writer, module.name, rows, columns);
+  const slabs: QuantizedMatrix[] = [];
   const slabRows = Math.max(1, Math.floor(SLAB_WEIGHTS / columns));
   const rowBytes = info.bytes / rows;
   let difference = 0;
   let norm = 0;
   for (let first = 0; first < rows; first += slabRows) {
-    await letAbort(options.signal);
+    await letAbort(signal);
     const count = Math.min(slabRows, rows - first);
     const bytes = checkpoint.read(info.name, new Uint8Array(count * rowBytes), first * rowBytes);
     const weights = decodeFloats(bytes, info, checkpoint.path);
-    const matrix = quantizeRtn(weights, count, columns, { group, clip: options.clip, scaleDtype, name: info.name });
-    writeQuantizedRows(writer, module.name, matrix, first);
-    const rounded = dequantize(matrix);
+    const kept = weights.slice();
+    if (prune) pruneByMagnitude(kept);
+    const slab = quantizeRtn(kept, count, columns, { group, clip, symmetric, scaleDtype, name: info.name });
+    slabs.push(slab);
+    const rounded = dequantize(slab);
     for (let i = 0; i < weights.length; i++) {
       difference += (rounded[i]! - weights[i]!) ** 2;
       norm += weights[i]! ** 2;
     }
   }
-  return { difference, norm };
+  const matrix = stack(slabs);
+  if (matrix === null) throw errors.internal(`parts of ${info.name} were rounded differently`);
+  return { difference, norm, matrix };
 }
 
 function report(output: string, jobs: readonly Job[], squares: ReadonlyMap<string, Squares>): QuantizeReport {

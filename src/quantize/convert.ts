@@ -66,7 +66,7 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<Conver
   return await makeFolder(output, async (folder) => {
     await writeShards(folder, jobs, options);
     const json = writer.configJson(scheme);
-    writeSideFiles(input, folder, json);
+    writeSideFiles(input, folder, { quantization_config: json });
     if (writer.configFile !== null) writeJson(join(folder, writer.configFile), json);
     signal?.throwIfAborted();
     const { group, symmetric, activationOrder } = scheme;

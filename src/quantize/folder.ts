@@ -58,10 +58,10 @@ export async function makeFolder<T>(output: string, fill: (folder: string) => Pr
  * Writes into `folder` what belongs beside the weights: the config.json of the model in `input` with `quantization` as its `quantization_config`, and
  * copies of its other small files. Errors: `file-unreadable`, `output-unwritable`.
  */
-export function writeSideFiles(input: string, folder: string, quantization: Json): void {
+export function writeSideFiles(input: string, folder: string, fields: Json): void {
   // compression_config is the older name of quantization_config.
   const { compression_config: _, ...config } = readJsonVerbatim(join(input, 'config.json'));
-  writeJson(join(folder, 'config.json'), { ...config, quantization_config: quantization });
+  writeJson(join(folder, 'config.json'), { ...config, ...fields });
   for (const name of readdirSync(input)) {
     if (!SIDE_FILES.some((pattern) => pattern.test(name))) continue;
     const bytes = reading(join(input, name), () => readFileSync(join(input, name)));

@@ -105,3 +105,49 @@ function storeWord(to: usize, oddOffset: usize, a: v128, b: v128): void {
 function sumInts(v: v128): i32 {
   return i32x4.extract_lane(v, 0) + i32x4.extract_lane(v, 1) + i32x4.extract_lane(v, 2) + i32x4.extract_lane(v, 3);
 }
+
+/** Inputs that share a scale in a packed row; so many bytes and the scale. */
+const PACKED: usize = 128;
+const PACKED_BYTES: usize = 4 + PACKED;
+
+/**
+ * Tokens [begin, end) in a quarter of their room: per 128 numbers an f32 scale, max|x| / 127, and bytes. Rounding what comes back gives the same bytes.
+ * @param to [tokens][ceil(width / 128)][4 + 128] bytes; width is a multiple of 8
+ */
+export function packRows(x: usize, xStride: usize, width: usize, to: usize, begin: usize, end: usize): void {
+  const chunks = (width + PACKED - 1) / PACKED;
+  for (let token: usize = begin; token < end; token++) {
+    const row = x + token * xStride;
+    for (let chunk: usize = 0; chunk < chunks; chunk++) {
+      const from = row + (chunk * PACKED << 2), count = min(PACKED, width - chunk * PACKED);
+      const out = to + (token * chunks + chunk) * PACKED_BYTES;
+      let largest = f32x4.splat(0);
+      for (let i: usize = 0; i < count << 2; i += 16) largest = i32x4.max_s(largest, f32x4.abs(v128.load(from + i)));
+      const peak = maxLanes(largest), inverse = f32x4.splat(peak > 0 ? 127 / peak : 0);
+      store<f32>(out, peak / 127);
+      for (let i: usize = 0; i < count; i += 8) {
+        const a = roundToInts(v128.load(from + (i << 2)), inverse), b = roundToInts(v128.load(from + (i << 2), 16), inverse);
+        const narrow = i16x8.narrow_i32x4_s(a, b);
+        v128.store64_lane(out + 4 + i, i8x16.narrow_i16x8_s(narrow, narrow), 0);
+      }
+    }
+  }
+}
+
+/** The way back. */
+export function unpackRows(from: usize, width: usize, x: usize, xStride: usize, begin: usize, end: usize): void {
+  const chunks = (width + PACKED - 1) / PACKED;
+  for (let token: usize = begin; token < end; token++) {
+    const row = x + token * xStride;
+    for (let chunk: usize = 0; chunk < chunks; chunk++) {
+      const out = row + (chunk * PACKED << 2), count = min(PACKED, width - chunk * PACKED);
+      const packed = from + (token * chunks + chunk) * PACKED_BYTES;
+      const scale = f32x4.splat(load<f32>(packed));
+      for (let i: usize = 0; i < count; i += 8) {
+        const halves = i16x8.extend_low_i8x16_s(v128.load64_zero(packed + 4 + i));
+        v128.store(out + (i << 2), f32x4.mul(scale, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(halves))));
+        v128.store(out + (i << 2), f32x4.mul(scale, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(halves))), 16);
+      }
+    }
+  }
+}
