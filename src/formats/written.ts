@@ -22,7 +22,7 @@ export interface FormatWriter {
   /** Writes a module that passed `check`, with the tensors that `specs` announced. Errors: `output-unwritable`. */
   write(writer: SafetensorsWriter, module: string, matrix: QuantizedMatrix, scheme: WrittenScheme): void;
   /** The `quantization_config` of config.json. */
-  configJson(scheme: WrittenScheme): Json;
+  readonly configJson: (scheme: WrittenScheme) => Json;
   /** A file that old readers want the same in, if there is one. */
   readonly configFile: string | null;
 }

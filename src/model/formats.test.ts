@@ -1,6 +1,6 @@
 // A network is the same network in whatever 4-bit form its weights are stored: logits bit for bit, and activation order as 16-bit weights on every device.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -111,6 +111,24 @@ describe('against the reference', () => {
     assert.ok(relativeError(cpuLogits(folder), expected) < 5e-4);
     using device = new SimulatedDevice();
     using model = openModelOn(device, folder, { context: 40 });
+    assert.ok(relativeError(logitsOf(model), expected) < 2e-3);
+  });
+
+  test('zero points up to 16, as GPTQ of version 1 may have them', async () => {
+    const high = (matrix: QuantizedMatrix, random: Random): QuantizedMatrix => ({
+      ...matrix,
+      zeroPoints: Uint8Array.from(matrix.scales, () => 5 + random.integer(11)),
+    });
+    const { folder } = changed(await quantized('high'), high, { symmetric: false, activationOrder: false });
+    const output = join(root, 'one-more');
+    await convertCheckpoint({ input: folder, output, format: 'gptq-v2', producer: 'test:1' });
+    // The same tensors, said to be of version 1, have zero points that are one more.
+    const path = join(output, 'config.json');
+    writeFileSync(path, readFileSync(path, 'utf8').replace('"gptq_v2"', '"gptq"'));
+    const expected = referenceLogits(readReference(output), ids).at(-1);
+    assert.ok(relativeError(cpuLogits(output), expected) < 5e-4);
+    using device = new SimulatedDevice();
+    using model = openModelOn(device, output, { context: 40 });
     assert.ok(relativeError(logitsOf(model), expected) < 2e-3);
   });
 
