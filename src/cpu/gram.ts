@@ -44,10 +44,10 @@ export function clearGram(heap: Heap, { panels, sums }: Gram): void {
   heap.floats(sums, (WIDE * panels) ** 2).fill(0);
 }
 
-/** The whole symmetric matrix [width, width] in float64. */
-export function readGram(heap: Heap, { width, panels, sums }: Gram): Float64Array {
+/** The whole symmetric matrix [width, width]. */
+export function readGram(heap: Heap, { width, panels, sums }: Gram): Float32Array {
   const pitch = WIDE * panels;
-  const result = new Float64Array(width * width);
+  const result = new Float32Array(width * width);
   for (let i = 0; i < width; i++) {
     const row = heap.floats(offset(sums, 4 * (i * pitch + i)), width - i);
     for (let j = i; j < width; j++) {

@@ -20,21 +20,29 @@ const ROW_GRAIN = 16;
 const BYTES = 8;
 
 /**
- * The upper triangular U with A^-1 = U^T U (zeros below the diagonal), [n, n]; A is read in its upper triangle.
+ * The upper triangular U with (A + diag(added))^-1 = U^T U, [n, n], into the zeroed `u`; A is read in its upper triangle.
  *
  * With J turning the order around, J A J = M M^T, M lower triangular (Cholesky); then A = R R^T with R = J M J upper triangular, and U = R^-1 = J M^-1 J. One factor
  * and one triangular inverse, n^3 / 3 multiplications, where factor, inverse and factor of the inverse take twice as many.
  * Errors: NotPositive.
  */
-export function inverseFactor(pool: Pool, a: Float64Array, n: number): Float64Array {
+export function inverseFactor<U extends Float32Array | Float64Array>(
+  pool: Pool,
+  a: Float32Array | Float64Array,
+  added: Float64Array,
+  u: U,
+): U {
   const { heap } = pool;
+  const n = added.length;
   return heap.scope(() => {
     const [m, x] = [heap.allocate(BYTES * n * n), heap.allocate(BYTES * n * n)];
     const reversed = heap.doubles(m, n * n);
-    for (let i = 0; i < n; i++) for (let j = 0; j <= i; j++) reversed[i * n + j] = a[(n - 1 - i) * n + (n - 1 - j)]!;
+    for (let i = 0; i < n; i++) {
+      for (let j = 0; j <= i; j++) reversed[i * n + j] = a[(n - 1 - i) * n + (n - 1 - j)]!;
+      reversed[i * n + i]! += added[n - 1 - i]!;
+    }
     factor(pool, m, n);
     invert(pool, m, x, n);
-    const u = new Float64Array(n * n);
     const inverse = heap.doubles(x, n * n);
     for (let i = 0; i < n; i++) for (let j = i; j < n; j++) u[i * n + j] = inverse[(n - 1 - j) * n + (n - 1 - i)]!;
     return u;

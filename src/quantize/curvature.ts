@@ -18,9 +18,9 @@ export interface Curvature {
   /** The j-th column to be rounded is column order[j] of the matrix; null: as they stand. */
   readonly order: Uint32Array | null;
   /** H in that order, not damped, [columns, columns]. */
-  readonly hessian: Float64Array;
+  readonly hessian: Float32Array;
   /** Upper triangular, H^-1 = U^T U, of the damped H in that order. */
-  readonly u: Float64Array;
+  readonly u: Float32Array;
   /** Columns, in that order, whose inputs were always 0: their weights do nothing, and become 0. */
   readonly dead: readonly number[];
   /** What made the factor succeed: at least the one that was asked for. */
@@ -34,7 +34,7 @@ const MOST_DAMP = 1;
 export function curvatureOf(
   pool: Pool,
   module: string,
-  hessian: Float64Array,
+  hessian: Float32Array,
   columns: number,
   { damp, actOrder, tokens }: CurvatureOptions,
 ): Curvature {
@@ -43,11 +43,17 @@ export function curvatureOf(
   const dead = Array.from({ length: columns }, (_, i) => i).filter((i) => ordered[i * columns + i] === 0);
   const mean = traceOf(ordered, columns) / columns;
   for (let factor = damp; ; factor = 2 * Math.max(factor, 0.01)) {
-    const damped = Float64Array.from(ordered);
-    for (const i of dead) damped[i * columns + i] = mean;
-    for (let i = 0; i < columns; i++) damped[i * columns + i]! += factor * mean;
+    const added = new Float64Array(columns).fill(factor * mean);
+    for (const i of dead) added[i]! += mean;
     try {
-      return { columns, order, hessian: ordered, u: inverseFactor(pool, damped, columns), dead, damp: factor };
+      return {
+        columns,
+        order,
+        hessian: ordered,
+        u: inverseFactor(pool, ordered, added, new Float32Array(columns ** 2)),
+        dead,
+        damp: factor,
+      };
     } catch (error) {
       if (!(error instanceof NotPositive)) throw error;
       if (2 * Math.max(factor, 0.01) > MOST_DAMP) throw errors.hessianNotPositive(module, tokens, factor, error.pivot);
@@ -55,20 +61,20 @@ export function curvatureOf(
   }
 }
 
-function traceOf(a: Float64Array, n: number): number {
+function traceOf(a: Float32Array, n: number): number {
   let sum = 0;
   for (let i = 0; i < n; i++) sum += a[i * n + i]!;
   return sum;
 }
 
 /** Columns by their diagonal, the largest first; of equals the first. */
-function descending(a: Float64Array, n: number): Uint32Array {
+function descending(a: Float32Array, n: number): Uint32Array {
   const order = Array.from({ length: n }, (_, i) => i);
   return Uint32Array.from(order.toSorted((i, j) => a[j * n + j]! - a[i * n + i]! || i - j));
 }
 
-function permuted(a: Float64Array, n: number, order: Uint32Array): Float64Array {
-  const result = new Float64Array(n * n);
+function permuted(a: Float32Array, n: number, order: Uint32Array): Float32Array {
+  const result = new Float32Array(n * n);
   for (let i = 0; i < n; i++) {
     const row = order[i]! * n;
     for (let j = 0; j < n; j++) result[i * n + j] = a[row + order[j]!]!;

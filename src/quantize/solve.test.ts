@@ -31,12 +31,12 @@ function inputs(random: Random, tokens: number, columns: number): Float64Array {
   return x;
 }
 
-function hessianOf(x: Float64Array, columns: number): Float64Array {
+function hessianOf(x: Float64Array, columns: number): Float32Array {
   const h = new Float64Array(columns * columns);
   for (let start = 0; start < x.length; start += columns)
     for (let i = 0; i < columns; i++)
       for (let j = 0; j < columns; j++) h[i * columns + j]! += x[start + i]! * x[start + j]!;
-  return h;
+  return Float32Array.from(h);
 }
 
 /** ||X (W - Q)^T|| / ||X W^T|| */
@@ -142,7 +142,7 @@ describe(`second-order rounding (seed ${seed})`, () => {
     const random = new Random(seed + 1);
     const [rows, columns] = [9, 256];
     const weights = random.fillNormal(new Float32Array(rows * columns));
-    const hessian = Float64Array.from({ length: columns ** 2 }, (_, at) => (at % (columns + 1) === 0 ? 3 : 0));
+    const hessian = Float32Array.from({ length: columns ** 2 }, (_, at) => (at % (columns + 1) === 0 ? 3 : 0));
     const curvature = curvatureOf(pool, 'w', hessian, columns, { damp: 0.01, actOrder: false, tokens: 1 });
     for (const group of [32, 128, 'channel'] as const) {
       const codes = { group, symmetric: true, clip: 'none', scaleDtype: 'F16' } as const;
@@ -231,7 +231,7 @@ describe('curvature', () => {
     const x = inputs(new Random(7), 1, columns).map((value) => 1e8 * value);
     const hessian = hessianOf(x, columns);
     const options = { damp: 1e-18, actOrder: false, tokens: 1 };
-    assert.ok(curvatureOf(pool, 'w', Float64Array.from(hessian), columns, options).damp > options.damp);
+    assert.ok(curvatureOf(pool, 'w', Float32Array.from(hessian), columns, options).damp > options.damp);
     const broken = hessian.fill(-1);
     assert.throws(() => curvatureOf(pool, 'layers.3.q_proj', broken, columns, { ...options, damp: 0.1 }), {
       code: 'hessian-not-positive',
@@ -241,7 +241,7 @@ describe('curvature', () => {
 });
 
 test('bad weights and groups are refused by name', () => {
-  const identity = Float64Array.from({ length: 256 }, (_, i) => Number(i % 17 === 0));
+  const identity = Float32Array.from({ length: 256 }, (_, i) => Number(i % 17 === 0));
   const curvature = curvatureOf(pool, 'w', identity, 16, { damp: 0.01, actOrder: false, tokens: 1 });
   const codes = { group: 16, symmetric: true, clip: 'none', scaleDtype: 'F16' } as const;
   const weights = new Float32Array(32).fill(1);

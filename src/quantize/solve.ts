@@ -138,7 +138,7 @@ function newWork({ heap }: Pool, name: string, weights: Float32Array, curvature:
   return work;
 }
 
-function fillRows(to: Float32Array, from: Float64Array, columns: number, stride: number): void {
+function fillRows(to: Float32Array, from: Float32Array, columns: number, stride: number): void {
   for (let i = 0; i * columns < from.length; i++) to.set(from.subarray(i * columns, (i + 1) * columns), i * stride);
 }
 
@@ -223,7 +223,7 @@ function search(
 }
 
 /** The inverse of the block of U from `start` on, in panels of 8 columns [count / 8][count][8]. */
-function inversePanels(u: Float64Array, columns: number, start: number, count: number): Float32Array {
+function inversePanels(u: Float32Array, columns: number, start: number, count: number): Float32Array {
   const inverse = new Float64Array(count * count);
   for (let j = 0; j < count; j++) {
     inverse[j * count + j] = 1 / u[(start + j) * columns + start + j]!;

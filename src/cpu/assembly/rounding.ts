@@ -4,6 +4,8 @@ import { PANEL, PANEL_ROWS, panel6 } from './panel';
 
 /** Columns of a block at most. */
 const BLOCK: usize = 128;
+/** Steps between ranges that are tried first. */
+const COARSE: i32 = 7;
 
 /**
  * c[row] -= a[row] . b for panels [begin, end) of 8 columns of c, all rows.
@@ -127,23 +129,27 @@ export function searchScales(
     const range = (most - least) / 15;
     let bestScale = range, bestZero = symmetric || range == 0 ? <f32>8 : zeroOf(least, range), bestError = f32.MAX_VALUE;
     if (candidates > 1 && range > 0) {
-      for (let first: usize = 0; first < candidates; first += PANEL_ROWS) {
-        const batch = min(PANEL_ROWS, candidates - first);
+      // First every seventh, then those around the best of them: that is where the least is, but for ripples that rounding makes.
+      let best = 0;
+      for (let turn = 0; turn < 4; turn++) {
+        const first = turn < 2 ? turn * COARSE * <i32>PANEL_ROWS : turn == 2 ? best - COARSE + 1 : best + 1;
+        const every = turn < 2 ? COARSE : 1;
         for (let c: usize = 0; c < PANEL_ROWS; c++) store<f32>(sums + (c << 2), 0);
         for (let from: usize = 0; from < count; from += BLOCK) {
           const part = min(BLOCK, count - from);
           for (let c: usize = 0; c < PANEL_ROWS; c++) {
-            const p = <f32>1 - step * <f32>(first + min(c, batch - 1));
-            const scale = range * p, zero = symmetric ? <f32>8 : zeroOf(least * p, scale), line = lines + c * (BLOCK << 2);
+            const p = shrunken(first + <i32>c * every, candidates, step), line = lines + c * (BLOCK << 2);
+            const scale = range * p, zero = symmetric ? <f32>8 : zeroOf(least * p, scale);
             differences(own + (from << 2), part, scale, zero, line);
             if (panels == 0) store<f32>(sums + (c << 2), load<f32>(sums + (c << 2)) + squares(line, part));
           }
           if (panels != 0) weighed(lines, part, panels, sums);
         }
-        for (let c: usize = 0; c < batch; c++) {
+        for (let c: usize = 0; c < PANEL_ROWS; c++) {
           const error = load<f32>(sums + (c << 2));
           if (error < bestError) {
-            const p = <f32>1 - step * <f32>(first + c);
+            const p = shrunken(first + <i32>c * every, candidates, step);
+            if (turn < 2) best = first + <i32>c * every;
             bestError = error;
             bestScale = range * p;
             bestZero = symmetric ? <f32>8 : zeroOf(least * p, bestScale);
@@ -154,6 +160,12 @@ export function searchScales(
     store<f32>(scales + place, bestScale);
     store<f32>(zeros + place, bestZero);
   }
+}
+
+/** The i-th part of a range, the last of them for those beyond. */
+@inline
+function shrunken(i: i32, candidates: usize, step: f32): f32 {
+  return <f32>1 - step * <f32>max(0, min(i, <i32>candidates - 1));
 }
 
 @inline
