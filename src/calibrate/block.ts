@@ -228,6 +228,7 @@ export class Calibrator implements Disposable {
 function matrixSource({ module, rows, columns, solved }: SolvedLinear, dtype: 'F16' | 'BF16'): MatrixSource {
   const { matrix, weights } = solved;
   if (matrix !== null) return { kind: 'w4', name: module, rows, columns, read: () => matrix };
+  if (weights === null) throw errors.internal(`${module} was neither rounded nor pruned`);
   const encode = dtype === 'F16' ? encodeF16 : encodeBf16;
   return { kind: 'w16', name: module, rows, columns, dtype, read: (target) => encode(weights, target) };
 }

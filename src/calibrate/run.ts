@@ -192,8 +192,8 @@ function recipeFor({ codes, ...rest }: CalibratedRecipe, format: WrittenFormat, 
 
 function finishedOf({ module, rows, columns, solved, damp }: SolvedLinear, dtype: 'F16' | 'BF16'): FinishedLinear {
   const { matrix, relativeError } = solved;
-  const weights = matrix === null ? new Uint16Array(rows * columns) : null;
-  if (weights !== null) (dtype === 'F16' ? encodeF16 : encodeBf16)(solved.weights, weights);
+  const weights = solved.weights === null ? null : new Uint16Array(rows * columns);
+  if (weights !== null && solved.weights !== null) (dtype === 'F16' ? encodeF16 : encodeBf16)(solved.weights, weights);
   return { module, rows, columns, matrix, weights, relativeError, damp };
 }
 

@@ -31,14 +31,19 @@ export function readText(file: string): string {
   }
 }
 
-/** The documents of a text as one stream of a model's tokens. Errors: `eval-tokens-missing` and those of `Tokenizer.encode`. */
-export async function encodeText(folder: ModelFolder, text: string, output: Output): Promise<Uint32Array> {
+/** The documents of a text as one stream of a model's tokens, until there are `enough`. Errors: `eval-tokens-missing` and those of `Tokenizer.encode`. */
+export async function encodeText(
+  folder: ModelFolder,
+  text: string,
+  output: Output,
+  enough: number = Infinity,
+): Promise<Uint32Array> {
   const defaults = folder.defaults.eosTokenIds;
   // The first of the model's end tokens is the end of a text; others end a turn.
   const eos = [...defaults, ...folder.config.eosTokenIds][0];
   if (eos === undefined) throw errors.evalTokensMissing(folder.path);
   return await withProgress(output, 'Encoding', 'documents', async (report) =>
-    encodeDocuments(folder.tokenizer, text, folder.tokenizer.bosTokenId ?? eos, eos, report),
+    encodeDocuments(folder.tokenizer, text, folder.tokenizer.bosTokenId ?? eos, eos, report, enough),
   );
 }
 

@@ -153,7 +153,7 @@ async function calibrated(
   const length = flags.length ?? Math.min(DEFAULT_CONTEXT, contextLength);
   if (length > contextLength)
     throw errors.flagInvalid('--length', String(length), `at most the ${contextLength} tokens of the model's context`);
-  const tokens = await encodeText(folder, readText(calib), output);
+  const tokens = await encodeText(folder, readText(calib), output, samples * length);
   const windows = cutWindows(tokens, length, { text: calib, windows: samples });
   if (windows.length < samples)
     output.note(`${calib} has ${windows.length} windows of ${length} tokens, fewer than --samples ${samples}.`);

@@ -120,9 +120,9 @@ describe(`second-order rounding (seed ${seed})`, () => {
       const weights = random.fillNormal(new Float32Array(rows * columns), 0.1);
       const x = inputs(random, 300, columns);
       const curvature = curvatureOf(pool, 'w', hessianOf(x, columns), columns, { damp: 0.05, actOrder, tokens: 300 });
-      const { matrix, weights: rounded, relativeError: told } = solve(pool, 'w', weights, curvature, { codes, prune });
+      const { matrix, relativeError: told } = solve(pool, 'w', weights, curvature, { codes, prune });
+      const rounded = dequantize(matrix!);
       const what = JSON.stringify({ rows, columns, codes, actOrder, prune, run });
-      assert.ok(relativeError(dequantize(matrix!), rounded) < 1e-6, what);
       const expected = plain(weights, curvature, codes, codes.group === 'channel' ? columns : group, prune);
       // A sum that lies between two codes can fall to either side in f32, and moves those behind it.
       const error = outputError(x, columns, weights, rounded);
@@ -190,8 +190,8 @@ describe(`second-order rounding (seed ${seed})`, () => {
         .toSorted();
       return Math.abs(weight) < four[2]! ? 0 : weight;
     });
-    assert.equal(pruned.filter((value) => value === 0).length, (rows * columns) / 2);
-    assert.ok(outputError(x, columns, weights, pruned) < outputError(x, columns, weights, byMagnitude));
+    assert.equal(pruned!.filter((value) => value === 0).length, (rows * columns) / 2);
+    assert.ok(outputError(x, columns, weights, pruned!) < outputError(x, columns, weights, byMagnitude));
   });
 
   test('columns without inputs become 0, and harm nobody', () => {

@@ -26,8 +26,8 @@ export interface SolveOptions {
 export interface Solved {
   /** Null without codes. */
   readonly matrix: QuantizedMatrix | null;
-  /** The weights that came out, [rows, columns]. */
-  readonly weights: Float32Array;
+  /** The weights that came out, [rows, columns], without codes; null where `matrix` tells them. */
+  readonly weights: Float32Array | null;
   /** ||X (W - Q)^T|| / ||X W^T|| over the calibration inputs. */
   readonly relativeError: number;
 }
@@ -67,8 +67,9 @@ export function solve(
       loss += roundBlock(pool, work, start, count, codes !== null, prune);
     }
     const relativeError = norm === 0 ? 0 : Math.sqrt(loss / norm);
-    const solved = inOrder(pool.heap.floats(work.weights, rows * work.stride), work, order);
-    return { matrix: codes === null ? null : matrixOf(pool, work, codes, order), weights: solved, relativeError };
+    if (codes !== null) return { matrix: matrixOf(pool, work, codes, order), weights: null, relativeError };
+    const pruned = inOrder(pool.heap.floats(work.weights, rows * work.stride), work, order);
+    return { matrix: null, weights: pruned, relativeError };
   });
 }
 

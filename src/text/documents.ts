@@ -3,7 +3,7 @@ import type { Tokenizer } from './tokenizer.ts';
 
 /**
  * Splits `text` at zero bytes, encodes each document as BOS, its text, EOS, and puts them one after another.
- * Empty documents are left out. `onProgress` gets the number of documents done and of all.
+ * Empty documents are left out, and those behind the one that makes the stream `enough` tokens long. `onProgress` gets the number of documents done and of all.
  */
 export function encodeDocuments(
   tokenizer: Tokenizer,
@@ -11,14 +11,19 @@ export function encodeDocuments(
   bos: number,
   eos: number,
   onProgress?: (done: number, total: number) => void,
+  enough: number = Infinity,
 ): Uint32Array {
   const documents = text.split('\0').filter((document) => document !== '');
-  const encoded = documents.map((document, i) => {
+  const encoded: ArrayLike<number>[] = [];
+  let length = 0;
+  for (const [i, document] of documents.entries()) {
+    if (length >= enough) break;
     const ids = tokenizer.encode(document, { addSpecialTokens: false });
+    encoded.push(ids);
+    length += ids.length + 2;
     onProgress?.(i + 1, documents.length);
-    return ids;
-  });
-  const stream = new Uint32Array(encoded.reduce((length, ids) => length + ids.length + 2, 0));
+  }
+  const stream = new Uint32Array(length);
   let at = 0;
   for (const ids of encoded) {
     stream[at] = bos;
