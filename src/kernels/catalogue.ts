@@ -6,6 +6,7 @@ import { linearStreamedEntry, linearTiledEntry } from './dense16/linear-entry.ts
 import { dense16WgmmaEntry } from './dense16/wgmma-entry.ts';
 import { embeddingEntry } from './embedding/entry.ts';
 import type { Entry } from './entry.ts';
+import { gramEntry } from './gram/entry.ts';
 import { normEntry } from './norm/entry.ts';
 import { ropeEntry } from './rope/entry.ts';
 import { samplingEntry } from './sampling/entry.ts';
@@ -31,6 +32,7 @@ export const catalogue: readonly Entry[] = [
   attentionPrefillEntry,
   activationEntry,
   samplingEntry,
+  gramEntry,
   sparse16Entry,
   marlinSimpleEntry,
   streamEntry,
