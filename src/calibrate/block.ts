@@ -1,19 +1,16 @@
 // One block of a network, run stage by stage over calibration windows: what the inputs of each linear say is summed up, the linear is quantized by it, and
-// the stage goes on with the quantized one, so that every linear sees the inputs it will have (GPTQ's "true sequential"). Knows no file.
+// the stage goes on with the quantized one, so that every linear sees the inputs it will have (GPTQ's "true sequential"). Knows no file and no device.
 import { setImmediate } from 'node:timers/promises';
 import { encodeBf16, encodeF16 } from '../base/f16.ts';
 import { errors } from '../base/errors.ts';
-import { addGram, clearGram, type Gram, newGram, readGram } from '../cpu/gram.ts';
-import type { Address } from '../cpu/heap.ts';
-import type { Activation } from '../cpu/matrix.ts';
 import type { ModelConfig } from '../formats/config.ts';
 import { biasesOf, type BlockTensors, type LinearTensor } from '../model/block-tensors.ts';
-import { type CpuKinds, CpuOps } from '../model/cpu.ts';
+import type { Kinds } from '../model/ops.ts';
 import { ropeFrequencies } from '../model/rope.ts';
 import type { MatrixSource } from '../model/weights.ts';
 import { curvatureOf } from '../quantize/curvature.ts';
 import { solve, type Solved, type SolveOptions } from '../quantize/solve.ts';
-import { NarrowStore, type Store, WideStore } from './store.ts';
+import type { CalibrationDevice, CalibrationSize, Store, WideStore } from './device.ts';
 
 /** How linears are quantized. */
 export interface Recipe extends SolveOptions {
@@ -25,7 +22,6 @@ export interface SolvedLinear extends LinearTensor {
   readonly solved: Solved;
   /** What was needed: the recipe's, unless inputs said too little. */
   readonly damp: number;
-  readonly seconds: number;
 }
 
 /** What a block needs of its checkpoint. */
@@ -38,10 +34,8 @@ export interface BlockSource {
 }
 
 export interface CalibratorOptions {
-  readonly windows: number;
-  /** Tokens of a window. */
-  readonly length: number;
-  readonly threads?: number;
+  /** Tokens, all windows of the same length. */
+  readonly windows: readonly Uint32Array[];
   readonly signal?: AbortSignal;
   /** A window has passed a stage. */
   readonly onWindow?: (label: string) => void;
@@ -50,62 +44,62 @@ export interface CalibratorOptions {
 /** Passes of all windows through a block. */
 export const STAGES = 5;
 
-type Cache = CpuKinds['cache'];
+/** What a device has to make room for. */
+export function calibrationSize(config: ModelConfig, windows: readonly Uint32Array[]): CalibrationSize {
+  const { hiddenSize, intermediateSize, heads, headDim } = config;
+  const widths = [...new Set([hiddenSize, heads * headDim, intermediateSize])];
+  return { windows: windows.length, length: windows[0]!.length, widths };
+}
 
-export class Calibrator implements Disposable {
-  private readonly ops: CpuOps;
+export class Calibrator<K extends Kinds> {
+  private readonly device: CalibrationDevice<K>;
   private readonly config: ModelConfig;
   private readonly options: CalibratorOptions;
-  private readonly cache: Cache;
-  private readonly hidden: Activation;
-  private readonly normed: Activation;
-  private readonly qkv: Activation;
-  private readonly attended: Activation;
-  private readonly gateUp: Activation;
-  private readonly gated: Activation;
-  private readonly grams = new Map<number, Gram>();
-  /** What goes from stage to stage besides the hidden state: attended, then gated. */
-  private readonly room: ArrayBuffer;
-  private readonly packed: Address;
+  private readonly length: number;
+  private readonly cache: K['cache'];
+  private readonly hidden: K['activation'];
+  private readonly normed: K['activation'];
+  private readonly qkv: K['activation'];
+  private readonly attended: K['activation'];
+  private readonly gateUp: K['activation'];
+  private readonly gated: K['activation'];
 
-  constructor(config: ModelConfig, options: CalibratorOptions) {
+  /** The device stays its owner's. */
+  constructor(device: CalibrationDevice<K>, config: ModelConfig, options: CalibratorOptions) {
     const { hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
-    const { windows, length, threads } = options;
-    const attention = heads * headDim;
-    const widest = Math.max(hiddenSize, intermediateSize, attention);
+    const { length } = options.windows[0]!;
+    const { ops } = device;
+    this.device = device;
     this.config = config;
     this.options = options;
-    this.ops = new CpuOps({ context: length, maxColumns: widest, ...(threads === undefined ? {} : { threads }) });
-    const { ops } = this;
-    this.hidden = ops.activation(length, hiddenSize);
-    this.normed = ops.activation(length, hiddenSize);
-    this.qkv = ops.activation(length, (heads + 2 * kvHeads) * headDim);
-    this.attended = ops.activation(length, attention);
-    this.gateUp = ops.activation(length, 2 * intermediateSize);
-    this.gated = ops.activation(length, intermediateSize);
-    for (const width of [hiddenSize, attention, intermediateSize])
-      if (!this.grams.has(width)) this.grams.set(width, newGram(ops.cpu.heap, width, length));
-    const shape = { layers: 1, heads, kvHeads, headDim, context: length, frequencies: ropeFrequencies(config) };
-    this.cache = ops.cache(shape);
-    ops.cpu.reserve(length, widest, 8);
-    const bytes = ops.cpu.packedBytes(length, Math.max(attention, intermediateSize));
-    this.packed = ops.cpu.heap.allocate(bytes);
-    this.room = new ArrayBuffer(windows * bytes);
+    this.length = length;
+    this.hidden = ops.activation(length, hiddenSize, 'wide');
+    this.normed = ops.activation(length, hiddenSize, 'narrow');
+    this.qkv = ops.activation(length, (heads + 2 * kvHeads) * headDim, 'narrow');
+    this.attended = ops.activation(length, heads * headDim, 'narrow');
+    this.gateUp = ops.activation(length, 2 * intermediateSize, 'narrow');
+    this.gated = ops.activation(length, intermediateSize, 'narrow');
+    const frequencies = ropeFrequencies(config);
+    this.cache = ops.cache({ layers: 1, heads, kvHeads, headDim, context: length, frequencies });
   }
 
   /** The hidden states of tokens before the first block: rows of the embedding, [vocabSize, hiddenSize]. */
-  embedded(table: MatrixSource, windows: readonly Uint32Array[]): WideStore {
-    const { ops, hidden } = this;
-    const { length } = this.options;
-    return ops.cpu.heap.scope(() => {
+  async embedded(table: MatrixSource): Promise<WideStore<K>> {
+    const { ops } = this.device;
+    const store = this.device.wide(this.config.hiddenSize);
+    return await this.device.scope(async () => {
       const matrix = ops.matrix([table]);
-      const store = new WideStore(ops.cpu, windows.length, length, this.config.hiddenSize);
-      for (const [i, ids] of windows.entries()) {
-        ops.embed(matrix, ids, hidden);
-        store.keep(i, hidden);
+      for (const [i, ids] of this.options.windows.entries()) {
+        this.step(i, () => ops.embed(matrix, ids, this.hidden));
+        store.keep(i, this.hidden);
       }
-      return store;
+      return await Promise.resolve(store);
     });
+  }
+
+  /** Runs a window's part of a pass: its tokens stand at the beginning. */
+  private step(window: number, body: () => void): void {
+    this.device.ops.step(this.options.windows[window]!, 0, this.cache, body);
   }
 
   /**
@@ -116,19 +110,25 @@ export class Calibrator implements Disposable {
     tensors: BlockTensors,
     source: BlockSource,
     recipe: Recipe,
-    hidden: Store,
+    hidden: Store<K>,
     last: boolean,
   ): Promise<readonly SolvedLinear[]> {
-    const { ops, cache, normed, qkv, attended, gateUp, gated } = this;
-    const { heap } = ops.cpu;
-    const mark = heap.mark();
-    const { length } = this.options;
+    return await this.device.scope(async () => await this.stages(tensors, source, recipe, hidden, last));
+  }
+
+  private async stages(
+    tensors: BlockTensors,
+    source: BlockSource,
+    recipe: Recipe,
+    hidden: Store<K>,
+    last: boolean,
+  ): Promise<readonly SolvedLinear[]> {
+    const { device, cache, normed, qkv, attended, gateUp, gated, length } = this;
+    const { ops } = device;
     const { rmsNormEps, intermediateSize, heads, headDim } = this.config;
-    const norm = (name: string): CpuKinds['vector'] => ops.vector(source.vector(name, this.config.hiddenSize));
+    const norm = (name: string): K['vector'] => ops.vector(source.vector(name, this.config.hiddenSize));
     const [inputNorm, mlpNorm] = [norm(tensors.inputNorm), norm(tensors.mlpNorm)];
-    const toNormed = (gain: CpuKinds['vector']): void => ops.rmsNorm(this.hidden, gain, rmsNormEps, normed, length);
-    const store = (width: number): Store =>
-      new NarrowStore(ops.cpu, this.options.windows, length, width, this.room, this.packed);
+    const toNormed = (gain: K['vector']): void => ops.rmsNorm(this.hidden, gain, rmsNormEps, normed, length);
     const state = this.hidden;
 
     const ofQkv = await this.quantized(tensors.qkv, source, recipe, 'inputs of attention', (window) => {
@@ -136,7 +136,7 @@ export class Calibrator implements Disposable {
       toNormed(inputNorm);
       return normed;
     });
-    const attentions = store(heads * headDim);
+    const attentions = device.narrow(heads * headDim);
     const ofOutput = await this.quantized(tensors.output, source, recipe, 'attention', (window) => {
       hidden.bring(window, state);
       toNormed(inputNorm);
@@ -153,7 +153,7 @@ export class Calibrator implements Disposable {
       toNormed(mlpNorm);
       return normed;
     });
-    const gates = store(intermediateSize);
+    const gates = device.narrow(intermediateSize);
     const ofDown = await this.quantized(tensors.down, source, recipe, 'the MLP', (window) => {
       hidden.bring(window, state);
       toNormed(mlpNorm);
@@ -168,7 +168,6 @@ export class Calibrator implements Disposable {
         ops.linear(ofDown.matrix, gated, state, length, { add: true, bias: ofDown.bias });
         hidden.keep(window, state);
       });
-    heap.release(mark);
     return [ofQkv, ofOutput, ofGateUp, ofDown].flatMap(({ linears }) => linears);
   }
 
@@ -178,28 +177,18 @@ export class Calibrator implements Disposable {
     source: BlockSource,
     recipe: Recipe,
     label: string,
-    inputOf: (window: number) => Activation,
-  ): Promise<{
-    readonly linears: readonly SolvedLinear[];
-    readonly matrix: CpuKinds['matrix'];
-    readonly bias: CpuKinds['vector'] | null;
-  }> {
-    const { ops } = this;
-    const { pool, heap } = ops.cpu;
-    const { windows, length } = this.options;
+    inputOf: (window: number) => K['activation'],
+  ): Promise<Quantized<K>> {
+    const { ops, pool } = this.device;
     const { columns } = linears[0]!;
-    const gram = this.grams.get(columns);
-    if (gram === undefined) throw errors.internal(`no sums for inputs of width ${columns}`);
-    await this.pass(label, (window) => addGram(pool, gram, inputOf(window), length));
-    const hessian = readGram(heap, gram);
-    clearGram(heap, gram);
+    await this.pass(label, (window) => this.device.add(inputOf(window)));
     const { damp, actOrder } = recipe;
     const modules = linears.map(({ module }) => module).join(', ');
-    const curvature = curvatureOf(pool, modules, hessian, columns, { damp, actOrder, tokens: windows * length });
+    const tokens = this.options.windows.length * this.length;
+    const curvature = curvatureOf(pool, modules, this.device.take(columns), columns, { damp, actOrder, tokens });
     const solved = linears.map((linear): SolvedLinear => {
-      const start = performance.now();
       const result = solve(pool, linear.module, source.floats(linear.module), curvature, recipe);
-      return { ...linear, solved: result, damp: curvature.damp, seconds: (performance.now() - start) / 1000 };
+      return { ...linear, solved: result, damp: curvature.damp };
     });
     const biases = biasesOf(linears, source.vector);
     return {
@@ -211,17 +200,20 @@ export class Calibrator implements Disposable {
 
   private async pass(label: string, body: (window: number) => void): Promise<void> {
     const { windows, signal, onWindow } = this.options;
-    for (let window = 0; window < windows; window++) {
+    for (let window = 0; window < windows.length; window++) {
       await setImmediate();
       signal?.throwIfAborted();
-      body(window);
+      this.step(window, () => body(window));
       onWindow?.(label);
     }
   }
+}
 
-  [Symbol.dispose](): void {
-    this.ops[Symbol.dispose]();
-  }
+/** Linears of one input, loaded. */
+interface Quantized<K extends Kinds> {
+  readonly linears: readonly SolvedLinear[];
+  readonly matrix: K['matrix'];
+  readonly bias: K['vector'] | null;
 }
 
 /** What a linear became, as a device loads it. */

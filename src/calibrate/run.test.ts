@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { Random } from '../base/random.ts';
 import { relativeError } from '../base/stats.ts';
+import { SimulatedDevice } from '../device/simulated.ts';
 import { Checkpoint } from '../formats/checkpoint.ts';
 import { readModelConfig } from '../formats/config.ts';
 import { quantizedModules, readQuantized } from '../formats/modules.ts';
@@ -115,6 +116,32 @@ describe('a model', () => {
     const { output } = await run(tiny(), { recipe: { ...GPTQ, actOrder: true } });
     assert.deepEqual(readModelConfig(output).quantization?.group, 32);
     assert.ok(Number.isFinite(logitsOf(output)[0]));
+  });
+});
+
+describe('on a GPU', () => {
+  const input = tiny({ num_hidden_layers: 2, attention_bias: true });
+  const windows = randomWindows(4, 40);
+
+  test('linears lose what they lose on the CPU, and the same bytes come out again, interrupted or not', async () => {
+    using device = new SimulatedDevice();
+    const cpu = await run(input, { windows });
+    const gpu = await run(input, { windows, device });
+    for (const [i, { name, relativeError: error }] of gpu.tensors.entries()) {
+      const other = cpu.tensors[i]!.relativeError;
+      assert.ok(Math.abs(error / other - 1) < 0.03, `${name}: ${error} on the GPU, ${other} on the CPU`);
+    }
+    const exact = logitsOf(input);
+    const [ours, theirs] = [gpu, cpu].map(({ output }) => relativeError(logitsOf(output), exact));
+    assert.ok(ours! < 1.2 * theirs!, `${ours} by the GPU, ${theirs} by the CPU`);
+    const output = newOutput();
+    const controller = new AbortController();
+    const onProgress = (done: number): void => void (done === 25 && controller.abort('stop'));
+    await assert.rejects(run(input, { windows, device, output, signal: controller.signal, onProgress }));
+    await assert.rejects(run(input, { windows, output }), { code: 'work-differs' });
+    const { continuedAt } = await run(input, { windows, device, output });
+    assert.equal(continuedAt, 1);
+    assert.deepEqual(bytesOf(output), bytesOf(gpu.output));
   });
 });
 

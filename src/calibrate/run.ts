@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { join, resolve } from 'node:path';
 import { errors } from '../base/errors.ts';
 import { encodeBf16, encodeF16 } from '../base/f16.ts';
+import type { Device } from '../device/device.ts';
 import { Checkpoint } from '../formats/checkpoint.ts';
 import { type ModelConfig, readModelConfig } from '../formats/config.ts';
 import { writeJson } from '../formats/files.ts';
@@ -13,12 +14,16 @@ import type { ScaleDtype } from '../formats/quantized.ts';
 import type { SafetensorsWriter, TensorSpec } from '../formats/safetensors-writer.ts';
 import { type WrittenFormat, writers } from '../formats/written.ts';
 import { blockTensors, type LinearTensor } from '../model/block-tensors.ts';
+import type { Kinds } from '../model/ops.ts';
 import { Weights } from '../model/weights.ts';
 import { makeFolder, refuseExisting, writeSideFiles } from '../quantize/folder.ts';
 import { groupSize } from '../quantize/rtn.ts';
 import { bytesOf, copyTensor, type ShardJob, type ShardOptions, writeShards } from '../quantize/shards.ts';
 import type { SolveClip } from '../quantize/solve.ts';
-import { Calibrator, type Recipe, type SolvedLinear, STAGES } from './block.ts';
+import { calibrationSize, Calibrator, type Recipe, type SolvedLinear, STAGES } from './block.ts';
+import { CpuCalibration } from './cpu.ts';
+import type { CalibrationDevice } from './device.ts';
+import { GpuCalibration } from './gpu.ts';
 import { type FinishedLinear, WorkFolder } from './work.ts';
 
 /** How weights are quantized, and by what. */
@@ -42,7 +47,10 @@ export interface CalibrateOptions extends ShardOptions {
   readonly recipe: CalibratedRecipe;
   /** Calibration tokens, all windows of the same length. */
   readonly windows: readonly Uint32Array[];
+  /** CPU threads, which solve the linears also where a GPU runs the network. */
   readonly threads?: number;
+  /** A GPU to run the network on; default: the CPU. It stays its owner's. */
+  readonly device?: Device;
   /** Whether there must be unfinished work; without, it is continued if it is there. */
   readonly resume?: boolean;
   readonly signal?: AbortSignal;
@@ -121,11 +129,11 @@ function checkedLinears(
 function fingerprintOf(
   checkpoint: Checkpoint,
   { raw }: ModelConfig,
-  { recipe, windows, format }: CalibrateOptions,
+  { recipe, windows, format, device }: CalibrateOptions,
 ): string {
   const hash = createHash('sha256');
   const tensors = [...checkpoint.tensors.values()].map(({ name, dtype, shape }) => [name, dtype, shape]);
-  hash.update(JSON.stringify([raw, tensors, recipe, format]));
+  hash.update(JSON.stringify([raw, tensors, recipe, format, device === undefined ? 'cpu' : 'gpu']));
   for (const window of windows) hash.update(new Uint8Array(window.buffer, window.byteOffset, window.byteLength));
   return hash.digest('hex');
 }
@@ -140,26 +148,39 @@ async function solveBlocks(
   checkpoint: Checkpoint,
   config: ModelConfig,
   work: WorkFolder,
-  { windows, recipe, format, threads, signal, onProgress }: CalibrateOptions,
+  options: CalibrateOptions,
+): Promise<void> {
+  if (work.finished(config.layers) === config.layers) return;
+  const { device, threads, windows } = options;
+  const size = calibrationSize(config, windows);
+  if (device === undefined) {
+    using cpu = new CpuCalibration(size, threads);
+    return await solveOn(cpu, checkpoint, config, work, options);
+  }
+  using gpu = new GpuCalibration(device, size, threads);
+  await solveOn(gpu, checkpoint, config, work, options);
+}
+
+async function solveOn<K extends Kinds>(
+  device: CalibrationDevice<K>,
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  work: WorkFolder,
+  { windows, recipe, format, signal, onProgress }: CalibrateOptions,
 ): Promise<void> {
   const { layers } = config;
   const first = work.finished(layers);
-  if (first === layers) return;
   const weights = new Weights(checkpoint, config);
   const total = layers * STAGES * windows.length;
   let done = first * STAGES * windows.length;
   let block = first;
-  using calibrator = new Calibrator(config, {
-    windows: windows.length,
-    length: windows[0]!.length,
-    ...(threads === undefined ? {} : { threads }),
+  const calibrator = new Calibrator(device, config, {
+    windows,
     ...(signal === undefined ? {} : { signal }),
     onWindow: (label) => onProgress?.(++done, total, `block ${block + 1} of ${layers}: ${label}`),
   });
-  const hidden = calibrator.embedded(
-    weights.matrix('model.embed_tokens', config.vocabSize, config.hiddenSize),
-    windows,
-  );
+  const table = weights.matrix('model.embed_tokens', config.vocabSize, config.hiddenSize);
+  const hidden = await calibrator.embedded(table);
   if (first > 0) work.readHidden(first, hidden);
   for (; block < layers; block++) {
     const tensors = blockTensors(config, block);

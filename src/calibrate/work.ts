@@ -9,7 +9,8 @@ import { readJson, reading, writeJson, writing } from '../formats/files.ts';
 import type { QuantizedMatrix } from '../formats/quantized.ts';
 import { SafetensorsFile } from '../formats/safetensors.ts';
 import { SafetensorsWriter, type TensorSpec } from '../formats/safetensors-writer.ts';
-import type { WideStore } from './store.ts';
+import type { Kinds } from '../model/ops.ts';
+import type { WideStore } from './device.ts';
 
 /** What became of a linear, as the finished model takes it. */
 export interface FinishedLinear {
@@ -129,13 +130,13 @@ export class WorkFolder {
   }
 
   /** Keeps the hidden states before block `index`, and no older ones. Errors: 'output-unwritable'. */
-  writeHidden(index: number, store: WideStore): void {
+  writeHidden<K extends Kinds>(index: number, store: WideStore<K>): void {
     const file = this.hidden(index);
     const temporary = `${file}.${randomBytes(4).toString('hex')}.partial`;
     writing(file, () => {
       const descriptor = openSync(temporary, 'wx');
       try {
-        for (let window = 0; window < store.windows; window++) writeSync(descriptor, store.bytes(window));
+        for (let window = 0; window < store.windows; window++) writeSync(descriptor, store.save(window));
       } finally {
         closeSync(descriptor);
       }
@@ -145,14 +146,15 @@ export class WorkFolder {
   }
 
   /** Errors: 'file-unreadable'. */
-  readHidden(index: number, store: WideStore): void {
+  readHidden<K extends Kinds>(index: number, store: WideStore<K>): void {
     const file = this.hidden(index);
     reading(file, () => {
       const descriptor = openSync(file, 'r');
       try {
+        const bytes = new Uint8Array(store.bytes);
         for (let window = 0; window < store.windows; window++) {
-          const bytes = store.bytes(window);
           if (readSync(descriptor, bytes) !== bytes.length) throw new Error('it ends too soon');
+          store.load(window, bytes);
         }
       } finally {
         closeSync(descriptor);

@@ -1,9 +1,12 @@
 // marlin quantize: a 16-bit model folder in, a 4-bit or pruned one out.
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { errorChart } from '../bench/plot/errors.ts';
-import { errors } from '../base/errors.ts';
+import { errors, MarlinError } from '../base/errors.ts';
 import { quantizeCalibrated } from '../calibrate/run.ts';
+import type { Device } from '../device/device.ts';
+import { openDevice } from '../device/open.ts';
 import type { WrittenFormat } from '../formats/written.ts';
+import type { DeviceName } from '../model/language-model.ts';
 import { quantizeCheckpoint } from '../quantize/checkpoint.ts';
 import type { SolveClip } from '../quantize/solve.ts';
 import { cutWindows, DEFAULT_CONTEXT, encodeText, readText } from './eval-text.ts';
@@ -33,6 +36,7 @@ interface QuantizeFlags {
   readonly format: FormatName;
   readonly resume?: true;
   readonly threads?: number;
+  readonly device: DeviceName;
   readonly plot?: string;
 }
 
@@ -158,7 +162,9 @@ async function calibrated(
   if (windows.length < samples)
     output.note(`${calib} has ${windows.length} windows of ${length} tokens, fewer than --samples ${samples}.`);
   const codes = bits === 16 ? null : { group: flags.group, symmetric: flags.asym !== true, clip };
-  return await withProgress(output, 'Quantizing', 'windows', async (onProgress) =>
+  using device = await gpuOf(flags.device);
+  output.note(`The network runs on ${device?.name ?? 'the CPU'}.`);
+  const report = await withProgress(output, 'Quantizing', 'windows', async (onProgress) =>
     quantizeCalibrated({
       input,
       output: out,
@@ -172,11 +178,24 @@ async function calibrated(
       },
       windows,
       ...(threads === undefined ? {} : { threads }),
+      ...(device === null ? {} : { device }),
       resume: resume ?? false,
       signal,
       onProgress,
     }),
   );
+  return { ...report, device: device?.name ?? 'cpu' };
+}
+
+/** A GPU by a device's name; 'auto': null where there is none. Errors: those of `openDevice` for 'cuda'. */
+async function gpuOf(name: DeviceName): Promise<Device | null> {
+  if (name === 'cpu') return null;
+  try {
+    return await openDevice('nvidia');
+  } catch (error) {
+    if (name === 'cuda' || !(error instanceof MarlinError)) throw error;
+    return null;
+  }
 }
 
 interface MadeTensor {
@@ -190,6 +209,7 @@ interface MadeTensor {
 interface Made {
   readonly output: string;
   readonly continuedAt?: number;
+  readonly device?: string;
   readonly tensors: readonly MadeTensor[];
   readonly totals: {
     readonly relativeError: number;
@@ -262,6 +282,11 @@ export const quantize: Verb = {
       )
       .option('--format <name>', FORMATS.join(', '), word<FormatName>('--format', FORMATS), 'compressed-tensors')
       .option('--resume', 'go on with unfinished work, and do not start anew')
+      .addOption(
+        new Option('--device <name>', 'what runs the network to calibrate: auto, cpu or cuda')
+          .default('auto', 'auto')
+          .argParser(word<DeviceName>('--device', ['auto', 'cpu', 'cuda'])),
+      )
       .option('--threads <n>', 'CPU threads (default: one a core)', integer('--threads', 1, 256))
       .option('--plot <file>', 'draw the error of each linear, by layer, as SVG', path('--plot'))
       .action((input: string, out: string, flags: QuantizeFlags) =>
