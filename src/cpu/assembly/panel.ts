@@ -45,6 +45,21 @@ export function panel6(
   v128.store(c5, s50); v128.store(c5, s51, 16);
 }
 
+/** All rows of A times a panel. `aStride`, `cStride`: bytes from a row to the next. */
+@inline
+export function panelRows(a: usize, aStride: usize, rows: usize, panel: usize, count: usize, c: usize, cStride: usize, add: bool): void {
+  for (let row: usize = 0; row < rows; row += PANEL_ROWS) {
+    const last = rows - 1 - row;
+    const i1 = row + min<usize>(1, last), i2 = row + min<usize>(2, last), i3 = row + min<usize>(3, last);
+    const i4 = row + min<usize>(4, last), i5 = row + min<usize>(5, last);
+    panel6(
+      a + row * aStride, a + i1 * aStride, a + i2 * aStride, a + i3 * aStride, a + i4 * aStride, a + i5 * aStride,
+      panel, count,
+      c + row * cStride, c + i1 * cStride, c + i2 * cStride, c + i3 * cStride, c + i4 * cStride, c + i5 * cStride, add,
+    );
+  }
+}
+
 /** One row of A times four panels `step` bytes apart: c[0..31], eight sums in flight. */
 @inline
 export function row4(a: usize, panel: usize, step: usize, count: usize, c: usize): void {

@@ -1,6 +1,6 @@
 // Second-order rounding of a block of columns, row by row (Frantar et al. 2022, GPTQ; 2023, SparseGPT): scales, codes, and what is left to other columns.
 import { madd } from './simd';
-import { PANEL, PANEL_ROWS, panel6 } from './panel';
+import { PANEL, PANEL_ROWS, panel6, panelRows } from './panel';
 
 /** Columns of a block at most. */
 const BLOCK: usize = 128;
@@ -23,17 +23,7 @@ export function subtractProduct(
       v128.store(to, f32x4.neg(v128.load(from)));
       v128.store(to, f32x4.neg(v128.load(from, 16)), 16);
     }
-    const out = c + (panel << 5);
-    for (let row: usize = 0; row < rows; row += PANEL_ROWS) {
-      const last = rows - 1 - row;
-      const i1 = row + min<usize>(1, last), i2 = row + min<usize>(2, last), i3 = row + min<usize>(3, last);
-      const i4 = row + min<usize>(4, last), i5 = row + min<usize>(5, last);
-      panel6(
-        a + row * aStride, a + i1 * aStride, a + i2 * aStride, a + i3 * aStride, a + i4 * aStride, a + i5 * aStride,
-        scratch, count,
-        out + row * cStride, out + i1 * cStride, out + i2 * cStride, out + i3 * cStride, out + i4 * cStride, out + i5 * cStride, true,
-      );
-    }
+    panelRows(a, aStride, rows, scratch, count, c + (panel << 5), cStride, true);
   }
 }
 

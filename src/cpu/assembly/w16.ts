@@ -2,7 +2,7 @@
 // f16 weights arrive multiplied by a power of two that leaves none of them subnormal (the host does it, exactly), so a half becomes a float
 // by moving bits, with the exponent too small by 112; `scale` (2^112 over that power) is applied to the sums. For bf16 it is 1.
 import { HALF_MASK, halfMask, madd, sumLanes } from './simd';
-import { PANEL, PANEL_ROWS, panel6 } from './panel';
+import { PANEL, panelRows } from './panel';
 
 /** Four f32 from halves in the upper bits of their lanes: an f16's sign and magnitude move to f32's places, copies of the sign are cleared. */
 @inline
@@ -79,16 +79,7 @@ export function w16Matrix(
       widenColumn(w + min(panel * PANEL + column, rows - 1) * stride, stride, bf16, scale, scratch + (column << 2));
     }
     const out = y + (panel << 5);
-    for (let token: usize = 0; token < tokens; token += PANEL_ROWS) {
-      const last = tokens - 1 - token;
-      const i1 = token + min<usize>(1, last), i2 = token + min<usize>(2, last), i3 = token + min<usize>(3, last);
-      const i4 = token + min<usize>(4, last), i5 = token + min<usize>(5, last);
-      panel6(
-        x + token * xStride, x + i1 * xStride, x + i2 * xStride, x + i3 * xStride, x + i4 * xStride, x + i5 * xStride,
-        scratch, count,
-        out + token * yStride, out + i1 * yStride, out + i2 * yStride, out + i3 * yStride, out + i4 * yStride, out + i5 * yStride, add,
-      );
-    }
+    panelRows(x, xStride, tokens, scratch, count, out, yStride, add);
   }
 }
 
