@@ -1,4 +1,5 @@
-// Compiles the AssemblyScript kernels twice: with relaxed SIMD (fused products) and without, for engines that lack it.
+// Compiles the AssemblyScript kernels: with relaxed SIMD (fused products), the same for processors that lack a dot product of bytes, and without, for engines
+// that lack it.
 import { readFileSync, renameSync } from 'node:fs';
 import asc from 'assemblyscript/asc';
 
@@ -17,6 +18,7 @@ const features = ['--enable', 'simd', '--enable', 'threads', '--enable', 'bulk-m
 
 for (const [name, extra] of [
   ['relaxed', ['--enable', 'relaxed-simd']],
+  ['pairs', ['--enable', 'relaxed-simd', '--use', 'NO_DOT_PRODUCT=ASC_FEATURE_SIMD']],
   ['plain', []],
 ] as const) {
   const target = `src/cpu/kernels.${name}.wasm`;

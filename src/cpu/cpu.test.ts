@@ -12,7 +12,7 @@ import { type Activation, loadW16, loadW4, type W4Source } from './matrix.ts';
 import { rmsNorm, siluMultiply } from '../base/reference.ts';
 import * as reference from './reference.ts';
 
-const levels: readonly SimdLevel[] = simdLevel() === 'relaxed' ? ['relaxed', 'plain'] : ['plain'];
+const levels: readonly SimdLevel[] = simdLevel() === 'plain' ? ['plain'] : ['relaxed', 'pairs', 'plain'];
 const seeds = fc.integer({ min: 0, max: 2 ** 31 });
 
 function put(cpu: Cpu, x: Activation, values: ArrayLike<number>): void {

@@ -39,7 +39,8 @@ function isKernelName(name: string): name is KernelName {
 export type Kernel = (...parameters: number[]) => void;
 export type Kernels = Readonly<Record<KernelName, Kernel>>;
 
-export type SimdLevel = 'relaxed' | 'plain';
+/** 'pairs': relaxed, for processors without a dot product of bytes (assembly/w4.ts). */
+export type SimdLevel = 'relaxed' | 'pairs' | 'plain';
 
 function moduleBytes(level: SimdLevel): Uint8Array<ArrayBuffer> {
   const path = fileURLToPath(new URL(`kernels.${level}.wasm`, import.meta.url));
@@ -49,8 +50,18 @@ function moduleBytes(level: SimdLevel): Uint8Array<ArrayBuffer> {
 
 /** The best level this engine validates; null when it has no WebAssembly SIMD or threads at all. */
 export function simdLevel(): SimdLevel | null {
-  if (WebAssembly.validate(moduleBytes('relaxed'))) return 'relaxed';
+  if (WebAssembly.validate(moduleBytes('relaxed'))) return hasByteDotProduct() ? 'relaxed' : 'pairs';
   return WebAssembly.validate(moduleBytes('plain')) ? 'plain' : null;
+}
+
+/** Whether the engine makes one instruction of a dot product of bytes: not on x64 before AVX-VNNI. Where it cannot be told, yes. */
+function hasByteDotProduct(): boolean {
+  if (process.arch !== 'x64' || process.platform !== 'linux') return true;
+  try {
+    return / avx_vnni\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
+  } catch {
+    return true;
+  }
 }
 
 /** Compiles the kernels. Errors: 'cpu-unsupported' without SIMD, 'kernels-not-built' in a checkout that was not built. */
