@@ -181,7 +181,7 @@ export class Calibrator<K extends Kinds> {
   ): Promise<Quantized<K>> {
     const { ops, pool } = this.device;
     const { columns } = linears[0]!;
-    await this.pass(label, (window) => this.device.add(inputOf(window)));
+    await this.pass(label, (window) => this.device.add(window, inputOf(window)));
     const { damp, actOrder } = recipe;
     const modules = linears.map(({ module }) => module).join(', ');
     const tokens = this.options.windows.length * this.length;

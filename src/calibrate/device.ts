@@ -28,8 +28,8 @@ export interface CalibrationDevice<K extends Kinds> extends Disposable {
   wide(width: number): WideStore<K>;
   /** As the linears round their inputs. One at a time: the next has its room. */
   narrow(width: number): Store<K>;
-  /** Adds x^T x of a window's inputs to the sums for their width. */
-  add(x: K['activation']): void;
+  /** Adds x^T x of a window's inputs to the sums for their width; of some of them, where they are more than enough. */
+  add(window: number, x: K['activation']): void;
   /** The sums for a width, [width, width], which are forgotten. */
   take(width: number): Float32Array;
   /** Runs a block: what its matrices and vectors take of the device is free afterwards, where that can be. */

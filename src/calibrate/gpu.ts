@@ -78,7 +78,7 @@ export class GpuCalibration implements CalibrationDevice<GpuKinds> {
     };
   }
 
-  add({ width, buffer }: GpuActivation): void {
+  add(_window: number, { width, buffer }: GpuActivation): void {
     const { kernel, buffer: h } = this.sumsOf(width);
     kernel.launch([...gramGrid({ width })], { x: buffer, h, tokens: this.size.length });
   }
