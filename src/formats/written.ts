@@ -28,15 +28,15 @@ export interface FormatWriter {
 }
 
 const WHOLE_WORDS = 8;
-const KEEP = 'Choose --format compressed-tensors, which holds it.';
+const KEEP = 'Choose --format compressed-tensors, which holds it';
 
 function gptqWriter(name: WrittenFormat, version: 1 | 2): FormatWriter {
   return {
     check(module, groups) {
       refuseParts(name, module, 'outputs', groups.rows);
       refuseParts(name, module, 'inputs', groups.columns);
-      if (version === 1) refuseZeroPoints(name, module, groups, 1, 16, 'Choose --format gptq-v2, which holds it.');
-      else refuseZeroPoints(name, module, groups, 0, 15, 'Choose --format gptq, which holds it.');
+      if (version === 1) refuseZeroPoints(name, module, groups, 1, 16, 'Choose --format gptq-v2, which holds it');
+      else refuseZeroPoints(name, module, groups, 0, 15, 'Choose --format gptq, which holds it');
       halfScales(name, module, groups);
     },
     specs: (module, form) => gptqSpecs(module, form),
@@ -49,7 +49,7 @@ function gptqWriter(name: WrittenFormat, version: 1 | 2): FormatWriter {
 export const writers: Readonly<Record<WrittenFormat, FormatWriter>> = {
   'compressed-tensors': {
     check(module, groups) {
-      refuseZeroPoints('compressed-tensors', module, groups, 0, 15, 'Choose --format gptq, which holds it.');
+      refuseZeroPoints('compressed-tensors', module, groups, 0, 15, 'Choose --format gptq, which holds it');
     },
     specs: (module, form, scheme) => quantizedSpecs(module, form, packed(scheme)),
     write: (writer, module, matrix, scheme) => writeQuantized(writer, module, matrix, packed(scheme)),
@@ -62,7 +62,7 @@ export const writers: Readonly<Record<WrittenFormat, FormatWriter>> = {
     check(module, groups) {
       refuseParts('awq', module, 'outputs', groups.rows);
       if (groups.groupOf !== undefined) {
-        const fix = 'Choose --format gptq or compressed-tensors, which hold it.';
+        const fix = 'Choose --format gptq or compressed-tensors, which hold it';
         throw errors.conversionLossy(
           module,
           'awq',
@@ -70,7 +70,7 @@ export const writers: Readonly<Record<WrittenFormat, FormatWriter>> = {
           fix,
         );
       }
-      refuseZeroPoints('awq', module, groups, 0, 15, 'Choose --format gptq, which holds it.');
+      refuseZeroPoints('awq', module, groups, 0, 15, 'Choose --format gptq, which holds it');
       halfScales('awq', module, groups);
     },
     specs: (module, form) => awqSpecs(module, form),

@@ -135,7 +135,7 @@ function refuseRounded(checkpoint: Checkpoint, module: string, scales: Uint16Arr
   const bad = stored.findIndex((scale, i) => scale !== f16ToNumber(scales[i]!));
   if (bad < 0) return;
   const what = `its scale ${stored[bad]!} is F32 and would have to be rounded to F16`;
-  throw errors.conversionLossy(module, format, what, 'Convert a checkpoint whose scales have 16 bits.');
+  throw errors.conversionLossy(module, format, what, 'Convert a checkpoint whose scales have 16 bits');
 }
 
 /** Names of matrices that engines take for Linear modules, the head among them even where it is the embedding. */
