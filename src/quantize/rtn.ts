@@ -21,10 +21,10 @@ export interface RtnOptions {
 const HIGHEST = 15;
 
 /**
- * Fractions of the unclipped scale that `mse` tries, 1 first. In groups of 128 of a trained model none below 0.68 was ever chosen; steps of 0.01
- * instead of 0.02 lower the error by 0.1 %, and so does fitting the scale to the codes by least squares afterwards.
+ * Fractions of the unclipped scale that `mse` tries, 1 first. In groups of 128 of a trained model none below 0.68 was ever chosen. Steps of 0.01 instead of
+ * 0.02 lower the error by 0.1 % only, but KL from 0.2243 to 0.2215; fitting the scale to the codes by least squares afterwards lowers the error as much.
  */
-const SHRINK_FACTORS: readonly number[] = Array.from({ length: 31 }, (_, i) => 1 - 0.02 * i);
+const SHRINK_FACTORS: readonly number[] = Array.from({ length: 51 }, (_, i) => 1 - 0.01 * i);
 
 /** Adding and subtracting this rounds a double below 2^51 to an integer, ties to even; Math.round is slower and rounds ties up. */
 const ROUND = 1.5 * 2 ** 52;
