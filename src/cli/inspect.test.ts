@@ -12,13 +12,13 @@ describe('a folder', () => {
     const { code, stdout, stderr } = await marlin(['inspect', embeddedModel]);
     assert.deepEqual([code, stderr], [0, '']);
     const [size, architecture, blank, header, rule, ...rows] = stdout.trimEnd().split('\n');
-    assert.equal(size, `${embeddedModel}: 29.4 M parameters, 21.4 MB in 1 file`);
+    assert.equal(size, `${embeddedModel}: 29.4 M parameters, 21.5 MB in 1 file`);
     assert.match(architecture!, /^llama: 8 layers, hidden 512, .*, context 1024; keys and values 16\.4 kB a token/);
     assert.equal(blank, '');
     assert.match(header!, /^module +count +shape +format +size +kernel$/);
     assert.match(rule!, /^[─ ]+$/);
     assert.equal(rows.length, 11);
-    assert.match(rows[2]!, /^model\.layers\.\*\.mlp\.down_proj +8 +512 x 1536 +int4 group 128 +3\.2 MB +w4Vector, /);
+    assert.match(rows[2]!, /^model\.layers\.\*\.mlp\.down_proj +8 +512 x 1536 +int4 group 128 +3\.3 MB +w4Vector, /);
     assert.match(rows[10]!, /^model\.norm +1 +512 +F16 +1\.0 kB +-$/);
   });
 
@@ -57,7 +57,7 @@ test('one file: its tensors, but no architecture and no kernels', async () => {
   assert.deepEqual([architecture, kvBytesPerToken], [null, null]);
   assert.ok(Array.isArray(modules) && modules.every(({ kernel }: { kernel: string }) => kernel === '-'));
   const { stdout } = await marlinHere(['inspect', file]);
-  assert.match(stdout, /^\S+: 29\.4 M parameters, 21\.4 MB in 1 file\n\nmodule /);
+  assert.match(stdout, /^\S+: 29\.4 M parameters, 21\.5 MB in 1 file\n\nmodule /);
 });
 
 test('layers are in the order of their numbers', async () => {

@@ -181,7 +181,8 @@ export class CpuOps implements Ops<CpuKinds> {
 export function kernelFor(kind: MatrixSource['kind']): string {
   const level = simdLevel();
   if (level === null) return 'none: no WebAssembly SIMD';
-  return `${kind === 'w4' ? 'w4Vector, w4Matrix' : 'w16Vector, w16Matrix'} (${level} SIMD)`;
+  const simd = level === 'pairs' ? 'relaxed SIMD, bytes in pairs' : `${level} SIMD`;
+  return `${kind === 'w4' ? 'w4Vector, w4Matrix' : 'w16Vector, w16Matrix'} (${simd})`;
 }
 
 /** A 4-bit matrix as the kernels take it, or what is to be loaded in 16 bits. */
