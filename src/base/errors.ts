@@ -148,7 +148,11 @@ export const errors = {
       'Make a 4-bit model of it first: "marlin quantize".',
     ),
   conversionLossy: (tensor: string, format: string, what: string, fix: string): MarlinError =>
-    new MarlinError('conversion-lossy', `${tensor} cannot be kept as it is in the format ${format}: ${what}.`, `${fix}.`),
+    new MarlinError(
+      'conversion-lossy',
+      `${tensor} cannot be kept as it is in the format ${format}: ${what}.`,
+      `${fix}.`,
+    ),
 
   // ---- quantizing
   alreadyQuantized: (path: string): MarlinError =>
