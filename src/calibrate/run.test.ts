@@ -106,6 +106,9 @@ describe('a model', () => {
     const expected = weightsOf((await run(input)).output);
     for (const format of ['gptq', 'awq'] as const)
       assert.deepEqual(weightsOf((await run(input, { format })).output), expected, format);
+    const { output: sharded } = await run(input, { shardBytes: 2000 });
+    assert.ok(existsSync(join(sharded, 'model.safetensors.index.json')));
+    assert.deepEqual(weightsOf(sharded), expected, 'in shards');
     const asymmetric = { ...GPTQ, codes: { ...GPTQ.codes!, symmetric: false } };
     const first = weightsOf((await run(input, { recipe: asymmetric })).output);
     assert.notDeepEqual(first, expected);
@@ -237,6 +240,11 @@ describe('refused', () => {
     await assert.rejects(run(input, { output: quantized }), { code: 'output-exists' });
     const codes = { group: 40, symmetric: true, clip: 'none' } as const;
     await assert.rejects(run(input, { recipe: { ...GPTQ, codes } }), { code: 'group-invalid' });
+    const odd = { ...GPTQ, codes: { ...codes, group: 4 } };
+    await assert.rejects(run(input, { recipe: odd }), { code: 'group-unsupported' });
+    const narrow = tiny({ intermediate_size: 100 });
+    const channel = { ...GPTQ, codes: { ...codes, group: 'channel' } } as const;
+    await assert.rejects(run(narrow, { recipe: channel, format: 'awq' }), { code: 'conversion-lossy' });
     assert.deepEqual(
       readdirSync(root).filter((name) => name.includes('.work')),
       [],

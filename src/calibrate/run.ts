@@ -13,13 +13,13 @@ import { quantizedModules } from '../formats/modules.ts';
 import type { ScaleDtype } from '../formats/quantized.ts';
 import type { SafetensorsWriter, TensorSpec } from '../formats/safetensors-writer.ts';
 import { type WrittenFormat, writers } from '../formats/written.ts';
-import { blockTensors, type LinearTensor } from '../model/block-tensors.ts';
+import { blockTensors } from '../model/block-tensors.ts';
 import type { Kinds } from '../model/ops.ts';
 import { Weights } from '../model/weights.ts';
 import { makeFolder, refuseExisting, writeSideFiles } from '../quantize/folder.ts';
-import { groupSize } from '../quantize/rtn.ts';
+import type { SolveClip } from '../quantize/scale-search.ts';
 import { bytesOf, copyTensor, type ShardJob, type ShardOptions, writeShards } from '../quantize/shards.ts';
-import type { SolveClip } from '../quantize/solve.ts';
+import { groupOfCodes } from '../quantize/solve.ts';
 import { calibrationSize, Calibrator, type Recipe, type SolvedLinear, STAGES } from './block.ts';
 import { CpuCalibration } from './cpu.ts';
 import type { CalibrationDevice } from './device.ts';
@@ -36,7 +36,7 @@ export interface CalibratedRecipe {
   readonly actOrder: boolean;
 }
 
-export interface CalibrateOptions extends ShardOptions {
+export interface CalibrateOptions extends Pick<ShardOptions, 'shardBytes'> {
   /** Folder of a 16-bit (or f32) model. */
   readonly input: string;
   /** Folder to make; its parent must exist, it must not (or be empty). Unfinished work is kept in `<output>.work`. */
@@ -53,6 +53,8 @@ export interface CalibrateOptions extends ShardOptions {
   readonly device?: Device;
   /** Whether there must be unfinished work; without, it is continued if it is there. */
   readonly resume?: boolean;
+  /** Passes of a window through a part of a block: done, of how many, and the one being worked on. */
+  readonly onProgress?: (done: number, total: number, label: string) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -86,7 +88,7 @@ export interface CalibrateReport {
 }
 
 /**
- * Errors: 'already-quantized', 'output-exists', 'output-unwritable', 'group-invalid', 'weight-not-finite', 'scale-overflow', 'hessian-not-positive',
+ * Errors: 'already-quantized', 'output-exists', 'output-unwritable', 'group-invalid', 'group-unsupported', 'weight-not-finite', 'scale-overflow', 'hessian-not-positive',
  * 'conversion-lossy', 'work-differs', 'nothing-to-resume', those of `readModelConfig` and `Checkpoint`; the signal's reason when aborted: then the work done so
  * far stays.
  */
@@ -98,31 +100,27 @@ export async function quantizeCalibrated(options: CalibrateOptions): Promise<Cal
   using checkpoint = Checkpoint.open(input);
   if (quantizedModules(checkpoint).length > 0 || config.quantization !== null) throw errors.alreadyQuantized(input);
   refuseExisting(output);
-  const linears = checkedLinears(checkpoint, config, options.recipe);
+  checkLinears(checkpoint, config, options);
   const work = WorkFolder.open(output, fingerprintOf(checkpoint, config, options), options.resume ?? false);
   const continuedAt = work.finished(config.layers);
   await solveBlocks(checkpoint, config, work, options);
   const finished = Array.from({ length: config.layers }, (_, i) => work.readBlock(i)).flat();
-  const report = await writeModel(checkpoint, linears, finished, { ...options, output });
+  const report = await writeModel(checkpoint, finished, { ...options, output });
   work.remove();
   return { ...report, output: options.output, continuedAt };
 }
 
-/** All linears by the name of their weight, checked before any work. Errors: 'tensor-mismatch', 'group-invalid'. */
-function checkedLinears(
-  checkpoint: Checkpoint,
-  config: ModelConfig,
-  { codes }: CalibratedRecipe,
-): ReadonlyMap<string, LinearTensor> {
+/** What can be refused before any work. Errors: 'tensor-mismatch', 'group-invalid', 'group-unsupported', 'conversion-lossy'. */
+function checkLinears(checkpoint: Checkpoint, config: ModelConfig, { recipe, format }: CalibrateOptions): void {
   const weights = new Weights(checkpoint, config);
-  const all = Array.from({ length: config.layers }, (_, i) => blockTensors(config, i)).flatMap(
-    ({ qkv, output, gateUp, down }) => [...qkv, ...output, ...gateUp, ...down],
-  );
-  for (const { module, rows, columns } of all) {
-    weights.matrix(module, rows, columns);
-    if (codes !== null) groupSize(codes.group, columns, module);
+  for (let block = 0; block < config.layers; block++) {
+    const { qkv, output, gateUp, down } = blockTensors(config, block);
+    for (const { module, rows, columns } of [...qkv, ...output, ...gateUp, ...down]) {
+      weights.matrix(module, rows, columns);
+      groupOfCodes(recipe.codes, columns, module);
+      if (recipe.codes !== null) writers[format].checkSize(module, { rows, columns });
+    }
   }
-  return new Map(all.map((linear) => [`${linear.module}.weight`, linear]));
 }
 
 /** Of all that decides what comes out. */
@@ -220,11 +218,10 @@ function finishedOf({ module, rows, columns, solved, damp }: SolvedLinear, dtype
 
 async function writeModel(
   checkpoint: Checkpoint,
-  linears: ReadonlyMap<string, LinearTensor>,
   finished: readonly FinishedLinear[],
   options: CalibrateOptions,
 ): Promise<Omit<CalibrateReport, 'continuedAt'>> {
-  const { input, output, format, producer, recipe, signal } = options;
+  const { input, output, format, producer, recipe, shardBytes, signal } = options;
   const { codes } = recipe;
   const scheme: WrittenScheme | null =
     codes === null
@@ -233,7 +230,7 @@ async function writeModel(
   const byName = new Map(finished.map((linear) => [`${linear.module}.weight`, linear]));
   const jobs = [...checkpoint.tensors.values()].map((info): ShardJob => {
     const linear = byName.get(info.name);
-    if (linear === undefined || !linears.has(info.name))
+    if (linear === undefined)
       return {
         label: info.name,
         specs: [info],
@@ -251,7 +248,7 @@ async function writeModel(
   });
   const weights = tensors.reduce((sum, { rows, columns }) => sum + rows * columns, 0);
   await makeFolder(output, async (folder) => {
-    await writeShards(folder, jobs, {});
+    await writeShards(folder, jobs, shardBytes === undefined ? {} : { shardBytes });
     const json = scheme === null ? null : writers[format].configJson(scheme);
     const made = { producer, ...recipe, windows: options.windows.length, length: options.windows[0]!.length };
     writeSideFiles(input, folder, { ...(json === null ? {} : { quantization_config: json }), marlin_ts: made });

@@ -135,6 +135,7 @@ describe('by a calibration text', () => {
     const sparse = [source, out, '--method', 'sparsegpt', ...short];
     await refused('command-invalid', source, out, '--method', 'gptq');
     await refused('command-invalid', source, out, '--calib', calib);
+    await refused('command-invalid', source, out, '--threads', '2');
     await refused('command-invalid', source, out, '--clip', 'gptq');
     await refused('command-invalid', source, out, '--bits', '16');
     await refused('command-invalid', source, out, '--sym', '--asym');

@@ -8,7 +8,7 @@ import { openDevice } from '../device/open.ts';
 import type { WrittenFormat } from '../formats/written.ts';
 import type { DeviceName } from '../model/language-model.ts';
 import { quantizeCheckpoint } from '../quantize/checkpoint.ts';
-import type { SolveClip } from '../quantize/solve.ts';
+import type { SolveClip } from '../quantize/scale-search.ts';
 import { cutWindows, DEFAULT_CONTEXT, encodeText, readText } from './eval-text.ts';
 import { decimal, integer, path, word } from './flags.ts';
 import { openFolder } from './open.ts';
@@ -63,14 +63,21 @@ function group(value: string): number | 'channel' {
 
 /** Flags that do not go together. Errors: 'command-invalid'. */
 function check(flags: QuantizeFlags): void {
-  const { method, bits, clip, calib, sparsity, actOrder, sym, asym, damp, resume, format } = flags;
+  const { method, bits, clip, calib, sparsity, actOrder, sym, asym, damp, resume, length, threads, format } = flags;
   const refuse = (what: string): never => {
     throw errors.commandInvalid(what, 'quantize');
   };
   const calibrated = method !== 'rtn';
   if (calibrated && calib === undefined) refuse(`--method ${method} calibrates, and there is no --calib <file>`);
   if (!calibrated) {
-    const given = { '--calib': calib, '--damp': damp, '--act-order': actOrder, '--resume': resume };
+    const given = {
+      '--calib': calib,
+      '--damp': damp,
+      '--act-order': actOrder,
+      '--resume': resume,
+      '--length': length,
+      '--threads': threads,
+    };
     for (const [flag, value] of Object.entries(given))
       if (value !== undefined) refuse(`${flag} is for methods that calibrate, and rtn does not`);
     if (clip === 'gptq') refuse('--clip gptq is for methods that calibrate, and rtn does not');

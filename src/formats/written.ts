@@ -8,7 +8,7 @@ import { awqConfigJson, gptqConfigJson, type WrittenScheme } from './gptq-config
 import type { Json } from './quantization.ts';
 import type { QuantizedMatrix } from './quantized.ts';
 import type { SafetensorsWriter, TensorSpec } from './safetensors-writer.ts';
-import type { QuantizedGroups } from './tensors.ts';
+import type { MatrixSize, QuantizedGroups } from './tensors.ts';
 
 export type WrittenFormat = 'compressed-tensors' | 'gptq' | 'gptq-v2' | 'awq';
 
@@ -16,6 +16,8 @@ export type WrittenFormat = 'compressed-tensors' | 'gptq' | 'gptq-v2' | 'awq';
 export type MatrixForm = Pick<QuantizedMatrix, 'rows' | 'columns' | 'group' | 'scaleDtype'>;
 
 export interface FormatWriter {
+  /** The part of `check` that can be said before there are codes. Errors: `conversion-lossy`, naming the module. */
+  checkSize(module: string, size: MatrixSize): void;
   /** Refuses what the form cannot hold exactly. Errors: `conversion-lossy`, naming the module. */
   check(module: string, groups: QuantizedGroups): void;
   specs(module: string, form: MatrixForm, scheme: WrittenScheme): readonly TensorSpec[];
@@ -32,9 +34,12 @@ const KEEP = 'Choose --format compressed-tensors, which holds it';
 
 function gptqWriter(name: WrittenFormat, version: 1 | 2): FormatWriter {
   return {
+    checkSize(module, { rows, columns }) {
+      refuseParts(name, module, 'outputs', rows);
+      refuseParts(name, module, 'inputs', columns);
+    },
     check(module, groups) {
-      refuseParts(name, module, 'outputs', groups.rows);
-      refuseParts(name, module, 'inputs', groups.columns);
+      this.checkSize(module, groups);
       if (version === 1) refuseZeroPoints(name, module, groups, 1, 16, 'Choose --format gptq-v2, which holds it');
       else refuseZeroPoints(name, module, groups, 0, 15, 'Choose --format gptq, which holds it');
       halfScales(name, module, groups);
@@ -48,6 +53,7 @@ function gptqWriter(name: WrittenFormat, version: 1 | 2): FormatWriter {
 
 export const writers: Readonly<Record<WrittenFormat, FormatWriter>> = {
   'compressed-tensors': {
+    checkSize() {}, // rows are padded to whole words
     check(module, groups) {
       refuseZeroPoints('compressed-tensors', module, groups, 0, 15, 'Choose --format gptq, which holds it');
     },
@@ -59,8 +65,11 @@ export const writers: Readonly<Record<WrittenFormat, FormatWriter>> = {
   gptq: gptqWriter('gptq', 1),
   'gptq-v2': gptqWriter('gptq-v2', 2),
   awq: {
+    checkSize(module, { rows }) {
+      refuseParts('awq', module, 'outputs', rows);
+    },
     check(module, groups) {
-      refuseParts('awq', module, 'outputs', groups.rows);
+      this.checkSize(module, groups);
       if (groups.groupOf !== undefined) {
         const fix = 'Choose --format gptq or compressed-tensors, which hold it';
         throw errors.conversionLossy(

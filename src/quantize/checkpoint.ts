@@ -102,8 +102,8 @@ const LINEARS = [
 /**
  * Rounds the Linear weights of the decoder layers to 4 bits, copies every other tensor (embedding, norms, head, biases) as stored, and
  * writes safetensors in the form that is asked for, config.json and the tokenizer files. On an error or abort nothing is left behind.
- * Errors: `already-quantized`, `output-exists`, `output-unwritable`, `group-invalid`, `weight-not-finite`, `scale-overflow`, those of
- * `readModelConfig` and `Checkpoint`; the signal's reason when aborted.
+ * Errors: `already-quantized`, `output-exists`, `output-unwritable`, `group-invalid`, `weight-not-finite`, `scale-overflow`,
+ * `conversion-lossy` where the form cannot hold a layer, those of `readModelConfig` and `Checkpoint`; the signal's reason when aborted.
  */
 export async function quantizeCheckpoint(options: QuantizeOptions): Promise<QuantizeReport> {
   const {
@@ -158,6 +158,7 @@ function planModule(checkpoint: Checkpoint, name: string, format: WrittenFormat,
     const found = `${dtype} [${shape.join(', ')}]`;
     throw errors.tensorMismatch(checkpoint.path, `${name}.weight`, 'a matrix of F16, BF16 or F32', found);
   }
+  writers[format].checkSize(name, { rows, columns });
   // Forms besides compressed-tensors have scales in f16 only.
   const scaleDtype = dtype === 'BF16' && format === 'compressed-tensors' ? 'BF16' : 'F16';
   return { name, rows, columns, group: groupSize(group, columns, name), scaleDtype };

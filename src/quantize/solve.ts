@@ -1,24 +1,18 @@
 // Rounds and prunes a matrix column by column, each column's loss made up for by those behind it: GPTQ (Frantar et al. 2022), SparseGPT (Frantar and
 // Alistarh 2023), and both in one sweep. The heavy steps run on the CPU pool (cpu/assembly/rounding.ts). Knows no model and no file.
 import { errors } from '../base/errors.ts';
-import { type Address, offset } from '../cpu/heap.ts';
+import { offset } from '../cpu/heap.ts';
 import type { Pool } from '../cpu/pool.ts';
-import { packCodes, type QuantizedMatrix, type ScaleDtype, SYMMETRIC_ZERO } from '../formats/quantized.ts';
+import { packCodes, type QuantizedMatrix } from '../formats/quantized.ts';
 import type { Curvature } from './curvature.ts';
 import { groupSize } from './rtn.ts';
-import { scaleBits, storedScale } from './scale.ts';
-
-/** How the scale of a group is found: from its largest weight, or among smaller ones by the squared error of its weights, or of what other columns cannot make up for. */
-export type SolveClip = 'none' | 'mse' | 'gptq';
+import { scaleBits } from './scale.ts';
+import { type Codes, findScales, ROW_GRAIN, staticScales } from './scale-search.ts';
+import { BLOCK, fillRows, newWork, PANEL, type Work } from './solve-memory.ts';
 
 export interface SolveOptions {
   /** 4-bit codes, or null: weights stay as they are where they are not pruned. */
-  readonly codes: {
-    readonly group: number | 'channel';
-    readonly symmetric: boolean;
-    readonly clip: SolveClip;
-    readonly scaleDtype: ScaleDtype;
-  } | null;
+  readonly codes: Codes | null;
   /** Whether two of each four columns become 0. */
   readonly prune: boolean;
 }
@@ -32,14 +26,6 @@ export interface Solved {
   readonly relativeError: number;
 }
 
-/** Columns whose loss is handed on together. */
-const BLOCK = 128;
-/** Fractions of the unclipped scale that are tried: 1, 0.99, ... 0.25 (MARLIN). */
-const CANDIDATES = 76;
-const STEP = 0.01;
-const PANEL = 8;
-const ROW_GRAIN = 16;
-
 /** `weights` [rows, columns] as `curvature` saw their inputs. Errors: 'group-invalid', 'group-unsupported', 'weight-not-finite', 'scale-overflow'. */
 export function solve(
   pool: Pool,
@@ -52,8 +38,7 @@ export function solve(
   const rows = weights.length / columns;
   const bad = weights.find((weight) => !Number.isFinite(weight));
   if (bad !== undefined) throw errors.weightNotFinite(name, bad);
-  const group = codes === null ? columns : groupSize(codes.group, columns, name);
-  if (group % PANEL !== 0) throw errors.groupUnsupported(group);
+  const group = groupOfCodes(codes, columns, name);
   if (prune && order !== null) throw errors.internal('columns are pruned in their own order only');
   return pool.heap.scope(() => {
     const work = newWork(pool, name, weights, curvature, group);
@@ -73,74 +58,18 @@ export function solve(
   });
 }
 
+/** Columns of a group; all of them without codes. Errors: 'group-invalid', 'group-unsupported' where panels of 8 do not fill one. */
+export function groupOfCodes(codes: Pick<Codes, 'group'> | null, columns: number, name: string): number {
+  const group = codes === null ? columns : groupSize(codes.group, columns, name);
+  if (group % PANEL !== 0) throw errors.groupUnsupported(group);
+  return group;
+}
+
 /** The largest block that ends where groups do. */
 function blockOf(group: number): number {
   if (group <= BLOCK) return group;
   for (let block = BLOCK; block > PANEL; block -= PANEL) if (group % block === 0) return block;
   return PANEL;
-}
-
-interface Work {
-  readonly name: string;
-  readonly rows: number;
-  readonly columns: number;
-  readonly group: number;
-  /** Floats from a row of weights or of U to the next. */
-  readonly stride: number;
-  /** [rows, stride], in the order of rounding. */
-  readonly weights: Address;
-  readonly u: Address;
-  /** [rows, groups] */
-  readonly scales: Address;
-  readonly zeros: Address;
-  /** [columns]: the group of the j-th column. */
-  readonly groupOf: Address;
-  /** [rows, columns] bytes. */
-  readonly codes: Address;
-  /** [rows, up to BLOCK] */
-  readonly errors: Address;
-  /** Inverse of a block of U. */
-  readonly panels: Address;
-}
-
-function newWork({ heap }: Pool, name: string, weights: Float32Array, curvature: Curvature, group: number): Work {
-  const { columns, order, u, dead } = curvature;
-  const rows = weights.length / columns;
-  const stride = PANEL * Math.ceil(columns / PANEL);
-  const floats = (count: number): Address => heap.allocate(4 * count);
-  const work: Work = {
-    name,
-    rows,
-    columns,
-    group,
-    stride,
-    weights: floats(rows * stride),
-    u: floats(columns * stride),
-    scales: floats(rows * (columns / group)),
-    zeros: floats(rows * (columns / group)),
-    groupOf: floats(columns),
-    codes: heap.allocate(rows * columns),
-    errors: floats(rows * BLOCK),
-    panels: floats(BLOCK * BLOCK),
-  };
-  const own = heap.floats(work.weights, rows * stride);
-  for (let row = 0; row < rows; row++) {
-    const [to, from] = [row * stride, row * columns];
-    if (order === null) own.set(weights.subarray(from, from + columns), to);
-    else for (let j = 0; j < columns; j++) own[to + j] = weights[from + order[j]!]!;
-    for (const j of dead) own[to + j] = 0;
-  }
-  fillRows(heap.floats(work.u, columns * stride), u, columns, stride);
-  heap
-    .words(work.groupOf, columns)
-    .set(Uint32Array.from({ length: columns }, (_, j) => Math.floor((order?.[j] ?? j) / group)));
-  heap.floats(work.scales, rows * (columns / group)).fill(1);
-  heap.floats(work.zeros, rows * (columns / group)).fill(SYMMETRIC_ZERO);
-  return work;
-}
-
-function fillRows(to: Float32Array, from: Float32Array, columns: number, stride: number): void {
-  for (let i = 0; i * columns < from.length; i++) to.set(from.subarray(i * columns, (i + 1) * columns), i * stride);
 }
 
 /** tr(W H W^T): the squared norm of what the matrix gives for its calibration inputs. */
@@ -161,82 +90,6 @@ function normOf(pool: Pool, work: Work, { hessian }: Curvature): number {
     for (let row = 0; row < rows; row++)
       for (let j = 0; j < columns; j++) sum -= minus[row * stride + j]! * own[row * columns + j]!;
     return sum;
-  });
-}
-
-type Codes = NonNullable<SolveOptions['codes']>;
-
-/** Scales of all groups from the weights as they were: with an order of columns, groups are not met one after another. */
-function staticScales(pool: Pool, work: Work, weights: Float32Array, codes: Codes): void {
-  const { heap } = pool;
-  const { rows, columns, group, stride } = work;
-  heap.scope(() => {
-    const original = heap.allocate(4 * rows * stride);
-    const own = heap.floats(original, rows * stride);
-    for (let row = 0; row < rows; row++) own.set(weights.subarray(row * columns, (row + 1) * columns), row * stride);
-    for (let start = 0; start < columns; start += group)
-      search(pool, work, offset(original, 4 * start), start / group, codes, null);
-  });
-}
-
-/** Scales of the group that begins at `start`, from its weights as they are by now. */
-function findScales(pool: Pool, work: Work, { u, columns }: Curvature, start: number, codes: Codes): void {
-  const { group, panels } = work;
-  // Only what a block holds can be weighed by its part of U.
-  const weigh = codes.clip === 'gptq' && group <= BLOCK;
-  if (weigh) pool.heap.floats(panels, group * group).set(inversePanels(u, columns, start, group));
-  search(pool, work, offset(work.weights, 4 * start), start / group, codes, weigh ? panels : null);
-}
-
-function search(
-  pool: Pool,
-  work: Work,
-  first: Address,
-  group: number,
-  { symmetric, clip, scaleDtype }: Codes,
-  panels: Address | null,
-): void {
-  const { rows, columns, stride, scales, zeros } = work;
-  const groups = columns / work.group;
-  // Beyond a block, clipping by what others cannot make up for is not defined, and MARLIN does not clip.
-  const clips = clip === 'mse' || panels !== null || (clip === 'gptq' && work.group <= BLOCK);
-  pool.run(
-    'searchScales',
-    [
-      first,
-      4 * stride,
-      work.group,
-      Number(symmetric),
-      clips ? CANDIDATES : 1,
-      STEP,
-      panels ?? 0,
-      scales,
-      zeros,
-      groups,
-      group,
-    ],
-    rows,
-    ROW_GRAIN,
-  );
-  // Rounding goes by the scale that will be stored.
-  const own = pool.heap.floats(scales, rows * groups);
-  for (let at = group; at < own.length; at += groups) own[at] = own[at] === 0 ? 1 : storedScale(own[at]!, scaleDtype);
-}
-
-/** The inverse of the block of U from `start` on, in panels of 8 columns [count / 8][count][8]. */
-function inversePanels(u: Float32Array, columns: number, start: number, count: number): Float32Array {
-  const inverse = new Float64Array(count * count);
-  for (let j = 0; j < count; j++) {
-    inverse[j * count + j] = 1 / u[(start + j) * columns + start + j]!;
-    for (let i = j - 1; i >= 0; i--) {
-      let sum = 0;
-      for (let k = i + 1; k <= j; k++) sum += u[(start + i) * columns + start + k]! * inverse[k * count + j]!;
-      inverse[i * count + j] = -sum / u[(start + i) * columns + start + i]!;
-    }
-  }
-  return Float32Array.from({ length: count * count }, (_, at) => {
-    const [panel, inPanel] = [Math.floor(at / (PANEL * count)), at % (PANEL * count)];
-    return inverse[Math.floor(inPanel / PANEL) * count + panel * PANEL + (inPanel % PANEL)]!;
   });
 }
 

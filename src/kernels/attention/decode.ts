@@ -55,6 +55,7 @@ const UNROLL = 4;
 const MOST_QUERIES = 8;
 /** Behind the values of a partial; four, so that it stays aligned. */
 const EXTRA = 4;
+
 /** Lanes of a key; where the dimension is no power of two, some of them idle. */
 function lanesOf(headDim: number): number {
   return 2 ** Math.ceil(Math.log2(headDim / PER_LOAD));
@@ -148,7 +149,7 @@ export function decodeAttention(shape: DecodeShape): Program<DecodeParams> {
         });
         const kvHead = k.cta.y.div(parts);
 
-        // The new position is in no cache yet, or not for sure: its key and value come from where they were made.
+        // Another CTA may be storing the new position into the cache just now: its key and value come from where they were made.
         k.if(end.eq(length), () =>
           k.if(warp.eq(0), () => {
             const ofHead = (kind: number) => qkv.at(kvHead.add(heads + kind * kvHeads).mul(headDim));
